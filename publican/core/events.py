@@ -1,0 +1,121 @@
+"""What a request gives back: a stream of these, in order, ending in exactly one `Finished` or `Failed`.
+
+Queued*  Started  (Delta | ChoiceFinished)*  Finished
+                                          or Failed, anywhere
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from publican.core.errors import PublicanError
+from publican.core.ids import TokenId
+
+
+class FinishReason(StrEnum):
+    """Why a choice ended."""
+
+    STOP = "stop"
+    """A stop string, a stop token or the model's own end-of-sequence token; `ChoiceFinished.stopped_by` says which."""
+    LENGTH = "length"
+    """`max_tokens` were generated, or the context is full."""
+    ABORTED = "aborted"
+    """Somebody asked for an early end; the text so far stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopLogprob:
+    """One alternative at a position; `text` is the token's piece, which may be half a character: `piece` has the bytes."""
+
+    id: TokenId
+    piece: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOutput:
+    """A token that was chosen (or stood in the prompt), with its log probability where that was wanted.
+
+    `logprob` is None for the prompt's first token and wherever none was asked for.
+    """
+
+    id: TokenId
+    piece: bytes = b""
+    logprob: float | None = None
+    top: tuple[TopLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Waiting; sent again when it changes. `position` 0 is next."""
+
+    position: int
+    estimate_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The prompt was accepted.
+
+    `prompt` is filled only if `echo` or `prompt_logprobs` was wanted, `prompt_text` only for `echo`.
+    """
+
+    num_prompt_tokens: int
+    model: str = ""
+    prompt: tuple[TokenOutput, ...] = ()
+    prompt_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More of choice `index`: whole characters of text, and the tokens whose text this completes.
+
+    The text is never half a character and never part of a stop string. It may be empty where the token has no text.
+    """
+
+    index: int
+    text: str
+    tokens: tuple[TokenOutput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceFinished:
+    """Choice `index` has ended. `stopped_by` is the stop string or the token that ended it, None for a length."""
+
+    index: int
+    reason: FinishReason
+    stopped_by: str | TokenId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts and times of a whole request. Prompt tokens count once however many choices there are.
+
+    `num_cached_tokens` of the prompt's tokens were found in the prefix cache.
+    Times are seconds: in the queue, from its end to the first token, from there to the end.
+    """
+
+    num_prompt_tokens: int
+    num_completion_tokens: int
+    num_cached_tokens: int = 0
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Every choice has ended."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The request could not be finished; `error` says why in a sentence that the caller may see."""
+
+    error: PublicanError
+
+
+Event = Queued | Started | Delta | ChoiceFinished | Finished | Failed

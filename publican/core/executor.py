@@ -1,0 +1,100 @@
+"""The first seam: a planned step in, logits out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from publican.core.step import StepPlan
+
+Array = Any
+"""A two-dimensional float32 array of NumPy or of torch, on whatever device the executor computes. The engine hands it to
+`engine.sampling` unopened; nobody else looks inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Memory in pages: `num_pages` of them, `page_len` tokens each."""
+
+    page_len: int
+    num_pages: int
+
+    @property
+    def num_tokens(self) -> int:
+        return self.page_len * self.num_pages
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Memory in cells of one token each, which sequences may share (libllama's unified KV cache).
+
+    `can_rewind` is whether a sequence can forget just its tail; recurrent models cannot.
+    """
+
+    num_tokens: int
+    can_rewind: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorInfo:
+    """What an executor can do. Fixed from the moment it is loaded.
+
+    Attributes:
+        loader: what a host calls it: ``native``, ``llama``, ``fake``.
+        device: where it computes, for people: ``cpu (AVX-512, 2 threads)``.
+        vocab_size: the width V of a row of logits.
+        context_len: the most tokens that one slot can hold.
+        num_slots: slots are 0 … num_slots - 1.
+        max_batch_tokens: the most tokens in one plan.
+        max_logits: the most rows of logits in one plan.
+        memory: pages or cells, never fewer than one slot's context.
+        hidden_size: the width of a hidden state, or 0 where the executor cannot give any.
+    """
+
+    loader: str
+    device: str
+    vocab_size: int
+    context_len: int
+    num_slots: int
+    max_batch_tokens: int
+    max_logits: int
+    memory: Pages | Cells
+    hidden_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step gave.
+
+    Attributes:
+        logits: float32 [plan.num_logits, V]; valid until the next `execute`, the engine may write to it.
+        hidden: float32 [plan.num_hidden, hidden_size], or None if the plan wanted none.
+    """
+
+    logits: Array
+    hidden: Array | None = None
+
+
+class Executor(Protocol):
+    """Runs planned steps of one loaded model.
+
+    Called by the engine thread only, so an executor needs no locks. `execute` blocks until the logits can be read (an
+    asynchronous device may return earlier and block on first use) and releases the GIL while it computes.
+    """
+
+    @property
+    def info(self) -> ExecutorInfo: ...
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        """Apply `plan.ops` in order, then compute `plan.rows`.
+
+        Raises:
+            PlanError: the plan breaks the contract; nothing was changed.
+            OutOfMemory: a cell executor has no room for the rows; the ops are applied, the rows are not.
+            EngineError: the computation failed; what the slots hold is unknown and the executor must be closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back all memory. May be called twice."""
+        ...

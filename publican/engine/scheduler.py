@@ -1,0 +1,242 @@
+"""Decides what the next step computes. Plain Python: no arrays, no clock, no I/O; engine thread only.
+
+Each sequence has `num_computed` chasing `len(tokens)`, and a plan says how many tokens each gets (vLLM's rule). So
+chunked prefill, prefix hits and preemption are not cases but values. In one step:
+
+1. every decoding sequence gets its token; where memory is short, the newest running sequence is put back;
+2. the queue is let in, in order of arrival, as slots and memory allow;
+3. prompts share what is left of the budget, the shortest first, but none is passed over for ever.
+
+A newcomer whose prompt begins like one that is being computed right now waits for that, and then finds it in the cache:
+a room full of people with the same character card costs one prefill.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from publican.core.step import Row, StepPlan
+from publican.engine.budget import StepBudget
+from publican.engine.memory import PrefixCache
+from publican.engine.memory.agreement import common_length
+from publican.engine.sequence import Sequence
+
+_WATERMARK_TOKENS = 16
+"""Room kept for each running sequence to grow before another is let in, so that it is not put back at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig:
+    """Attributes:
+    max_running: sequences computed together at most.
+    max_logits: rows of logits in a step at most; never below `max_running`.
+    max_skipped: after so many steps without a token, a prompt goes before shorter ones.
+    min_shared: a newcomer waits for a running prompt only for this many common tokens or more.
+    """
+
+    max_running: int
+    max_logits: int
+    max_skipped: int = 8
+    min_shared: int = 32
+
+
+class Planned(NamedTuple):
+    """A sequence in a plan, and how many tokens it gets there."""
+
+    sequence: Sequence
+    num_tokens: int
+
+
+class Scheduler:
+    """The queue, the running set, and the plan."""
+
+    def __init__(self, config: SchedulerConfig, cache: PrefixCache, budget: StepBudget) -> None:
+        self.config = config
+        self.cache = cache
+        self.budget = budget
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+        self.num_preemptions = 0
+        self.num_cached_tokens = 0
+        self._planned: dict[Sequence, int] = {}
+        self._memory_changed = True
+        self._shared: dict[tuple[Sequence, Sequence], int] = {}
+
+    # --- coming and going
+
+    def submit(self, sequence: Sequence) -> None:
+        insort(self.waiting, sequence, key=_order)
+
+    def finish(self, sequence: Sequence) -> None:
+        """`sequence` has ended, wherever it stands; its computed prefix stays in the cache."""
+        if sequence.slot is None:
+            self.waiting.remove(sequence)
+        else:
+            self._leave(sequence)
+
+    def _leave(self, sequence: Sequence) -> None:
+        assert sequence.slot is not None
+        self.running.remove(sequence)
+        self.cache.unlock(sequence.slot)
+        sequence.slot = None
+        self._memory_changed = True
+        if self._shared:
+            self._shared = {pair: n for pair, n in self._shared.items() if sequence not in pair}
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Put a running sequence back in the queue. What it computed stays in the cache for as long as there is room."""
+        self._planned.pop(sequence, None)
+        self._leave(sequence)
+        sequence.num_computed = 0
+        self.num_preemptions += 1
+        self.submit(sequence)
+
+    def retreat(self) -> Sequence | None:
+        """The executor had no room for the last plan: its operations were followed, its rows were not computed.
+
+        Forgets what is idle, or else puts the newest sequence back; returns it if it is alone and must fail.
+        """
+        if self.cache.evict(self.cache.num_total_tokens):
+            return None
+        newest = self.running[-1]
+        if len(self.running) == 1:
+            return newest
+        self.cache.shrink()
+        self.preempt(newest)
+        return None
+
+    @property
+    def stuck(self) -> Sequence | None:
+        """The first in the queue, if nothing runs and there is not even room for it alone."""
+        return self.waiting[0] if self.waiting and not self.running else None
+
+    # --- deciding
+
+    def plan(self) -> tuple[StepPlan, tuple[Planned, ...]] | None:
+        """The next step, and what it gives to whom in the order of its rows; None if there is nothing to do."""
+        self._planned = {}
+        decoding = [s for s in self.running if s.num_pending == 1]
+        for sequence in decoding:
+            if sequence.slot is not None and self._make_room(sequence):
+                self._planned[sequence] = 1
+        self._admit()
+        self._share_budget(self.budget.num_prompt_tokens(len(self._planned)))
+        if not self._planned:
+            return None
+        rows = tuple(_row(sequence, n) for sequence, n in self._planned.items())
+        return StepPlan(rows, self.cache.drain()), tuple(Planned(s, n) for s, n in self._planned.items())
+
+    def _make_room(self, sequence: Sequence) -> bool:
+        """Room for all of a running sequence's tokens, at the cost of the newest ones. False: it was itself put back."""
+        assert sequence.slot is not None
+        while not self.cache.reserve(sequence.slot, len(sequence.tokens)):
+            newest = self.running[-1]
+            self.preempt(newest)
+            if newest is sequence:
+                return False
+        return True
+
+    def _admit(self) -> None:
+        if not self._memory_changed and not self._shared:
+            return
+        computing = [s for s in self.running if s.num_pending > 1]
+        for sequence in list(self.waiting):
+            if len(self.running) >= self.config.max_running:
+                return
+            if self._waits_for_another(sequence, computing):
+                continue
+            if not self._start(sequence):
+                break
+            computing.append(sequence)
+        else:
+            self._memory_changed = True
+            return
+        self._memory_changed = False
+
+    def _start(self, sequence: Sequence) -> bool:
+        lease = self.cache.lock(sequence.tokens, reuse=not sequence.reads_whole_prompt)
+        if lease is None:
+            return False
+        room = self.cache.num_total_tokens - self.cache.num_locked_tokens
+        wanted = len(sequence.tokens) - lease.num_cached + _WATERMARK_TOKENS * len(self.running)
+        if (self.running and wanted > room) or not self.cache.reserve(lease.slot, len(sequence.tokens)):
+            self.cache.unlock(lease.slot)
+            return False
+        self.waiting.remove(sequence)
+        sequence.slot, sequence.num_computed = lease
+        sequence.skipped = 0
+        self.num_cached_tokens += lease.num_cached
+        if sequence.num_generated == 0 and sequence.index == 0:
+            sequence.group.num_cached_tokens = lease.num_cached
+        insort(self.running, sequence, key=_order)
+        return True
+
+    def _waits_for_another(self, sequence: Sequence, computing: Iterable[Sequence]) -> bool:
+        """Whether a prompt that is being computed will leave more of ours in the cache than is there now."""
+        if sequence.reads_whole_prompt:
+            return False
+        for other in computing:
+            common = self._shared.get((sequence, other))
+            if common is None:
+                common = common_length(sequence.tokens, other.tokens)
+                self._shared[sequence, other] = common
+            if common >= self.config.min_shared + max(other.num_computed, self.cache.match(sequence.tokens)):
+                return True
+        return False
+
+    def _share_budget(self, budget: int) -> None:
+        prompts = [s for s in self.running if s not in self._planned]
+        prompts.sort(key=lambda s: (s.skipped < self.config.max_skipped, s.num_pending, *_order(s)))
+        num_logits = len(self._planned)
+        for sequence in prompts:
+            num_tokens = min(sequence.num_pending, budget)
+            if sequence.reads_whole_prompt:
+                num_tokens = min(num_tokens, self.config.max_logits - num_logits)
+            elif num_logits == self.config.max_logits:
+                num_tokens = 0
+            if num_tokens <= 0:
+                sequence.skipped += 1
+                continue
+            sequence.skipped = 0
+            self._planned[sequence] = num_tokens
+            budget -= num_tokens
+            num_logits += _num_logits(sequence, num_tokens)
+
+    # --- committing
+
+    def commit(self, planned: Iterable[Planned]) -> None:
+        """The step was computed: what it gave can be matched by others from now on."""
+        for sequence, num_tokens in planned:
+            assert sequence.slot is not None
+            sequence.num_computed += num_tokens
+            self.cache.insert(sequence.slot, sequence.tokens, sequence.num_computed)
+
+    def check(self) -> None:
+        """Raises AssertionError if the queue, the running set and the memory disagree."""
+        self.cache.check()
+        assert len(self.running) <= self.config.max_running
+        assert len({s.slot for s in self.running}) == len(self.running)
+        assert all(s.slot is not None and s.num_pending >= 1 for s in self.running)
+        assert all(s.slot is None and s.num_computed == 0 for s in self.waiting)
+        for queue in (self.waiting, self.running):
+            assert [_order(s) for s in queue] == sorted(_order(s) for s in queue)
+
+
+def _order(sequence: Sequence) -> tuple[int, int]:
+    return sequence.group.arrival, sequence.index
+
+
+def _num_logits(sequence: Sequence, num_tokens: int) -> int:
+    if sequence.reads_whole_prompt:
+        return num_tokens
+    return 1 if num_tokens == sequence.num_pending else 0
+
+
+def _row(sequence: Sequence, num_tokens: int) -> Row:
+    assert sequence.slot is not None
+    start = sequence.num_computed
+    tokens = sequence.tokens[start : start + num_tokens]
+    return Row(sequence.slot, tokens, start, _num_logits(sequence, num_tokens))

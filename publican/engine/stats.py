@@ -1,0 +1,103 @@
+"""Counts and times steps, and keeps the trace of the last ones. Engine thread only."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from publican.engine.job import EngineStats, StepTrace
+from publican.engine.scheduler import Scheduler
+
+_STATS_EVERY_S = 0.25
+_TRACE_LEN = 1_000
+
+
+class StepClock:
+    """Times the beats of one step."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._marks = [time.perf_counter()]
+
+    def planned(self) -> None:
+        self._marks.append(time.perf_counter())
+
+    def executed(self) -> None:
+        self._marks.append(time.perf_counter())
+
+    def committed(self) -> None:
+        self._marks.append(time.perf_counter())
+
+    def emitted(self, num_rows: int, num_prompt_tokens: int, num_waiting: int) -> StepTrace:
+        """The end of the step: keeps and returns its trace."""
+        self._marks.append(time.perf_counter())
+        began, planned, executed, committed, emitted = self._marks
+        sampled = self._recorder.sampled_s
+        trace = StepTrace(
+            started_s=time.time() - (emitted - began),
+            num_rows=num_rows,
+            num_prompt_tokens=num_prompt_tokens,
+            num_waiting=num_waiting,
+            plan_ms=1e3 * (planned - began),
+            execute_ms=1e3 * (executed - planned),
+            sample_ms=1e3 * (sampled - executed),
+            commit_ms=1e3 * (committed - sampled),
+            emit_ms=1e3 * (emitted - committed),
+        )
+        self._recorder.keep(trace, emitted - began)
+        return trace
+
+
+class Recorder:
+    """The counters of one engine."""
+
+    def __init__(self) -> None:
+        self.step_began_s = 0.0
+        self.sampled_s = 0.0
+        self._trace: deque[StepTrace] = deque(maxlen=_TRACE_LEN)
+        self._num_steps = 0
+        self._num_prompt_tokens = 0
+        self._num_generated_tokens = 0
+        self._busy_s = 0.0
+        self._due_s = 0.0
+        self._changed = True
+
+    def begin_step(self) -> StepClock:
+        self.step_began_s = time.perf_counter()
+        return StepClock(self)
+
+    def sampled(self, num_tokens: int, num_prompt_tokens: int) -> None:
+        """Sampling is done, and gave this many tokens."""
+        self.sampled_s = time.perf_counter()
+        self._num_generated_tokens += num_tokens
+        self._num_prompt_tokens += num_prompt_tokens
+
+    def keep(self, trace: StepTrace, step_s: float) -> None:
+        self._trace.append(trace)
+        self._num_steps += 1
+        self._busy_s += step_s
+        self._changed = True
+
+    @property
+    def trace(self) -> tuple[StepTrace, ...]:
+        return tuple(self._trace)
+
+    def stats_if_due(self, scheduler: Scheduler) -> EngineStats | None:
+        """The numbers, a few times a second while anything changes, and at once when everything has ended."""
+        now = time.perf_counter()
+        if not self._changed or (now < self._due_s and (scheduler.running or scheduler.waiting)):
+            return None
+        self._due_s = now + _STATS_EVERY_S
+        self._changed = False
+        return EngineStats(
+            num_running=len(scheduler.running),
+            num_waiting=len(scheduler.waiting),
+            num_locked_tokens=scheduler.cache.num_locked_tokens,
+            num_total_tokens=scheduler.cache.num_total_tokens,
+            num_steps=self._num_steps,
+            num_prompt_tokens=self._num_prompt_tokens,
+            num_cached_tokens=scheduler.num_cached_tokens,
+            num_generated_tokens=self._num_generated_tokens,
+            num_preemptions=scheduler.num_preemptions,
+            busy_s=self._busy_s,
+        )
