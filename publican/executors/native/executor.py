@@ -1,0 +1,26 @@
+"""`NativeExecutor`: plans in, page tables and batches in between, a backend underneath."""
+
+from __future__ import annotations
+
+from publican.core.executor import ExecutorInfo, StepResult
+from publican.core.step import StepPlan
+from publican.executors.native.batch import Backend, make_batch
+from publican.executors.page_table import PageTables
+
+
+class NativeExecutor:
+    """Follows `core.executor.Executor` for any backend."""
+
+    def __init__(self, info: ExecutorInfo, backend: Backend) -> None:
+        self.info = info
+        self._tables = PageTables(info)
+        self._backend = backend
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        for source, target in self._tables.apply(plan):
+            self._backend.copy_page(source, target)
+        logits, hidden = self._backend.run(make_batch(plan, self._tables))
+        return StepResult(logits, hidden)
+
+    def close(self) -> None:
+        self._backend.close()

@@ -1,0 +1,159 @@
+"""A model as a list of operations: made once when it is loaded, run once per step by every backend.
+
+Operations read and write *buffers*: float32 matrices with one row for each token of the step, named and sized here. A
+backend may keep them in any form it likes and fuse neighbours (norm + quantise, linear + residual), as long as the
+numbers come out as `plain` makes them. `rows` in the comments are the step's tokens; M of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from publican.executors.native.layout import Matrix
+
+Floats = NDArray[np.float32]
+Activation = Literal["silu", "gelu_tanh"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embed:
+    """dst[m] = scale · table[token of row m]"""
+
+    dst: str
+    table: Matrix
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norm:
+    """dst = src / sqrt(mean(src²) + eps) · weight, row by row (RMSNorm). `src` may be `dst`."""
+
+    src: str
+    dst: str
+    weight: Floats
+    eps: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linear:
+    """y = weight · src + bias, then dst[:, column:] = y, or with `add`: dst += scale · y (the residual)."""
+
+    src: str
+    dst: str
+    weight: Matrix
+    bias: Floats | None = None
+    add: bool = False
+    scale: float = 1.0
+    column: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GatedLinear:
+    """dst = activation(gate · src) · (up · src)"""
+
+    src: str
+    dst: str
+    gate: Matrix
+    up: Matrix
+    activation: Activation = "silu"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Add:
+    """dst += scale · src"""
+
+    src: str
+    dst: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoreKV:
+    """Normalise (optional) and rotate q and k, then write k and v to the KV cache of `layer` at the rows' positions.
+
+    `src` holds [q heads | k heads | v heads], each `head_dim` wide; q stays there, rotated. Rotation is NeoX's: number i
+    goes with number i + dim/2 of the head's first `dim` numbers; `rope` indexes `Program.ropes`, -1 is no rotation.
+
+    `q_norm`, `k_norm`: RMSNorm weights, over each head (width head_dim) or over all heads together (heads · head_dim).
+    """
+
+    src: str
+    layer: int
+    rope: int
+    q_norm: Floats | None = None
+    k_norm: Floats | None = None
+    eps: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attend:
+    """dst = softmax(scale · q · k, causal) · v over what the row's slot holds in `layer`, up to and with the row itself.
+
+    `window` > 0: only the last `window` positions, the row's own among them. `softcap` > 0: scores become
+    softcap · tanh(score / softcap) before the softmax.
+    """
+
+    src: str
+    dst: str
+    layer: int
+    scale: float
+    window: int = 0
+    softcap: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logits:
+    """For the rows that want logits only: y = scale · weight · norm(src), soft-capped. The last operation.
+
+    The normalised rows are what `StepResult.hidden` gives for the rows that want hidden states.
+    """
+
+    src: str
+    norm: Floats
+    eps: float
+    weight: Matrix
+    scale: float = 1.0
+    softcap: float = 0.0
+
+
+Op = Embed | Norm | Linear | GatedLinear | Add | StoreKV | Attend | Logits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RopeTable:
+    """cos and sin, float32 [context_len, dim / 2], with the scaling's own factor in them."""
+
+    cos: Floats
+    sin: Floats
+
+    @property
+    def dim(self) -> int:
+        return 2 * self.cos.shape[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """A loaded model.
+
+    Attributes:
+        buffers: width of each buffer, in numbers.
+        num_layers: layers of KV cache.
+        windows: the window of each layer, 0 for none, so that a backend may keep only what is needed.
+    """
+
+    ops: tuple[Op, ...]
+    buffers: Mapping[str, int]
+    ropes: tuple[RopeTable, ...]
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    hidden_size: int
+    vocab_size: int
+    context_len: int
+    windows: tuple[int, ...] = ()
