@@ -6,9 +6,9 @@ wraps an app. All methods are called on the event loop and must not block it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from publican.core.events import Event
 from publican.core.ids import RequestId, TokenId
@@ -37,10 +37,23 @@ class Status:
     kv_used: float = 0.0
 
 
+class EventStream(Protocol):
+    """The events of one accepted request. An async generator is one, but for the first rule:
+
+    `aclose` cancels the request even if no event was ever read. After the last event, iteration ends.
+    """
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> Event: ...
+
+    async def aclose(self) -> None: ...
+
+
 class Backend(Protocol):
     """Answers requests."""
 
-    async def generate(self, request: Request) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: Request) -> EventStream:
         """Accept `request` and return its events, or refuse it by raising.
 
         Once this has returned the request is accepted: its stream ends in exactly one `Finished` or `Failed` and never raises
