@@ -62,6 +62,7 @@ class ModelSpec:
         local_rope: the second rope table, of layers with a sliding window, where they have their own.
         sliding_window: how far back a windowed layer looks, itself included; 0 for none.
         windowed: which layers have the window; empty with a window means all.
+        rotated: which layers have rotary positions; empty means all (SmolLM3 leaves some out).
         attention_scale: multiplies the scores; 0 means 1 / sqrt(head_dim).
         attention_softcap, final_softcap: c · tanh(x / c) on scores and on logits; 0 for none.
         embedding_scale, residual_scale, logit_scale: multipliers (Gemma, Granite); 1 for none.
@@ -82,6 +83,7 @@ class ModelSpec:
     local_rope: Rope | None = None
     sliding_window: int = 0
     windowed: tuple[bool, ...] = ()
+    rotated: tuple[bool, ...] = ()
     attention_scale: float = 0.0
     attention_softcap: float = 0.0
     final_softcap: float = 0.0

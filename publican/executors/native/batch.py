@@ -39,7 +39,16 @@ class Batch:
 
 
 class Backend(Protocol):
-    """Runs a program. Owns the KV cache: pages numbered from 0, all layers of a page together or not, as it likes."""
+    """Runs a program. Owns the KV cache: pages numbered from 0, all layers of a page together or not, as it likes.
+
+    A backend is a package with a function ``make_backend(program: Program, config: NativeConfig) -> Backend``, which
+    `loading` calls with every 0 in the config filled in.
+    """
+
+    @property
+    def device(self) -> str:
+        """Where it computes, for people: ``cpu (AVX-512, 2 threads)``."""
+        ...
 
     def copy_page(self, source: int, target: int) -> None: ...
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from publican.core.executor import ExecutorInfo, StepResult
 from publican.core.step import StepPlan
 from publican.executors.native.batch import Backend, make_batch
@@ -19,6 +21,8 @@ class NativeExecutor:
     def execute(self, plan: StepPlan) -> StepResult:
         for source, target in self._tables.apply(plan):
             self._backend.copy_page(source, target)
+        if not plan.rows:
+            return StepResult(np.empty((0, self.info.vocab_size), np.float32))
         logits, hidden = self._backend.run(make_batch(plan, self._tables))
         return StepResult(logits, hidden)
 

@@ -7,7 +7,7 @@ numbers come out as `plain` makes them. `rows` in the comments are the step's to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -141,12 +141,15 @@ class Program:
     """A loaded model.
 
     Attributes:
+        ops: what to run, in order. A backend goes through them once, packing each one's weights as it comes and letting go
+            of the rest: a program that is being loaded makes them on the way, so that no two tensors need be in memory
+            at once. Only a tied output is the very object that `Embed` had.
         buffers: width of each buffer, in numbers.
         num_layers: layers of KV cache.
         windows: the window of each layer, 0 for none, so that a backend may keep only what is needed.
     """
 
-    ops: tuple[Op, ...]
+    ops: Iterable[Op]
     buffers: Mapping[str, int]
     ropes: tuple[RopeTable, ...]
     num_layers: int

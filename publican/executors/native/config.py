@@ -1,0 +1,39 @@
+"""`NativeConfig`: what a host decides about a native executor before loading it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from publican.core.model import Rope
+
+BackendName = Literal["plain", "cpu", "cuda"]
+KVDtype = Literal["auto", "f32", "f16", "bf16", "q8", "q4"]
+
+
+@dataclass(frozen=True, slots=True)
+class NativeConfig:
+    """The measures of one loaded model.
+
+    Attributes:
+        backend: who computes.
+        context_len: the most tokens that one slot can hold; 0 is what the model was made for.
+        num_slots: sequences that can be held at once.
+        num_pages: pages of KV cache; 0 is as many as all slots can fill.
+        page_len: tokens per page.
+        max_batch_tokens, max_logits: the most tokens, and rows of logits, in one plan.
+        kv_dtype: how keys and values are kept; ``auto`` is the backend's own choice.
+        rope: positions other than the file's own: another theta or scaling; None is the file's.
+        num_threads: for backends that have threads of their own; 0 is as many as there are processors.
+    """
+
+    backend: BackendName = "plain"
+    context_len: int = 0
+    num_slots: int = 8
+    num_pages: int = 0
+    page_len: int = 16
+    max_batch_tokens: int = 512
+    max_logits: int = 64
+    kv_dtype: KVDtype = "auto"
+    rope: Rope | None = None
+    num_threads: int = 0
