@@ -56,13 +56,12 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The prompt was accepted.
+    """The prompt is computed; the first token comes next.
 
     `prompt` is filled only if `echo` or `prompt_logprobs` was wanted, `prompt_text` only for `echo`.
     """
 
     num_prompt_tokens: int
-    model: str = ""
     prompt: tuple[TokenOutput, ...] = ()
     prompt_text: str = ""
 
