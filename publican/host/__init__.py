@@ -1,0 +1,1 @@
+"""Turns a model name into a running `Backend`: choose, fit, start the worker, template, tokenise, swap, unload."""

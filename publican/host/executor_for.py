@@ -1,0 +1,51 @@
+"""Builds the executor that a `WorkerSpec` asks for. Runs in the worker; nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from publican.core.errors import UnsupportedModel
+from publican.core.executor import Executor, Pages
+from publican.host.options import WorkerSpec
+
+PAGE_LEN = 16
+
+Progress = Callable[[int, int], None]
+
+
+def build(spec: WorkerSpec, progress: Progress) -> Executor:
+    """Load the model. `progress(done, total)` is called as it goes.
+
+    Raises:
+        ModelFileError, UnsupportedModel, OutOfMemory: with a sentence for the host.
+    """
+    match spec.loader:
+        case "fake":
+            return _fake(spec)
+        case "native":
+            return _native(spec, progress)
+        case "llama":
+            return _llama(spec, progress)
+        case _:
+            raise UnsupportedModel(f"There is no loader {spec.loader!r}; choose native or llama.")
+
+
+def _fake(spec: WorkerSpec) -> Executor:
+    from publican.executors.fake import FakeExecutor, fake_info
+
+    info = fake_info(
+        Pages(PAGE_LEN, spec.num_tokens // PAGE_LEN),
+        num_slots=spec.num_slots,
+        context_len=spec.context_len,
+        max_batch_tokens=spec.max_batch_tokens,
+        max_logits=spec.max_batch_tokens,
+    )
+    return FakeExecutor(info, step_s=spec.fake_step_s)
+
+
+def _native(spec: WorkerSpec, progress: Progress) -> Executor:
+    raise UnsupportedModel("native is being wired in")
+
+
+def _llama(spec: WorkerSpec, progress: Progress) -> Executor:
+    raise UnsupportedModel("llama is being wired in")

@@ -1,0 +1,109 @@
+"""`ModelHost`: which model is loaded, and everything one may ask of it. Follows `core.backend.Host`. Event loop only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from publican.core.backend import ModelCard, Status
+from publican.core.errors import ModelNotFound, PublicanError
+from publican.core.ids import RequestId, TokenId
+from publican.core.request import Caller, Prompt, Request
+from publican.host.model import LoadedModel
+from publican.host.port import Progress
+from publican.host.streams import RequestStream
+
+log = logging.getLogger(__name__)
+
+
+class Library(Protocol):
+    """Where models come from."""
+
+    def names(self) -> tuple[str, ...]:
+        """Every model that could be loaded."""
+        ...
+
+    async def open(self, name: str, options: Mapping[str, Any]) -> LoadedModel:
+        """Model `name`, decided and ready to be started, but not started. `options` override the library's own.
+
+        Raises:
+            ModelNotFound, ModelFileError, UnsupportedModel, OutOfMemory, InvalidParameter.
+        """
+        ...
+
+
+class ModelHost:
+    """One loaded model at a time, swapped on demand."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._model: LoadedModel | None = None
+        self._swapping = asyncio.Lock()
+
+    @property
+    def model(self) -> LoadedModel | None:
+        return self._model
+
+    # --- Backend
+
+    async def generate(self, request: Request) -> RequestStream:
+        return await self._for(request.model).generate(request)
+
+    def _for(self, name: str | None) -> LoadedModel:
+        """The loaded model, whatever a client calls it: clients have no way to know, and many cannot be told."""
+        if self._model is None:
+            raise ModelNotFound(name or "", self._library.names())
+        return self._model
+
+    # --- Control
+
+    def models(self) -> tuple[ModelCard, ...]:
+        loaded = (self._model.card,) if self._model else ()
+        others = (name for name in self._library.names() if not self._model or name != self._model.description.name)
+        return (*loaded, *(ModelCard(name, 0, False) for name in others))
+
+    def status(self) -> Status:
+        return self._model.status if self._model else Status(True, "no model is loaded")
+
+    async def tokenize(self, prompt: Prompt, model: str | None = None) -> tuple[TokenId, ...]:
+        return await self._for(model).prompter.encode(prompt)
+
+    async def detokenize(self, tokens: tuple[TokenId, ...], model: str | None = None) -> str:
+        return self._for(model).prompter.decode(tokens)
+
+    def stop(self, caller: Caller, request: RequestId | None = None) -> int:
+        return self._model.stop(caller, request) if self._model else 0
+
+    async def load(self, name: str, options: Mapping[str, Any], progress: Progress = lambda done, total: None) -> ModelCard:
+        """Swap to `name`. What can be known to be wrong is found before the present model goes; if starting still fails,
+        the present one is started again."""
+        async with self._swapping:
+            model = await self._library.open(name, options)
+            before, self._model = self._model, None
+            if before is not None:
+                await before.close()
+            try:
+                await model.start(progress)
+            except PublicanError:
+                await model.close()
+                if before is not None:
+                    await self._return_to(before)
+                raise
+            self._model = model
+            return model.card
+
+    async def _return_to(self, model: LoadedModel) -> None:
+        try:
+            self._model = await self._library.open(model.description.name, {})
+            await self._model.start()
+        except PublicanError as error:
+            self._model = None
+            log.error("the model before, %s, could not be loaded again: %s", model.description.name, error)
+
+    async def unload(self) -> None:
+        async with self._swapping:
+            model, self._model = self._model, None
+            if model is not None:
+                await model.close()

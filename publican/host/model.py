@@ -1,0 +1,214 @@
+"""`LoadedModel`: one running model as a Backend. Event loop only; templates and long prompts are tokenised on threads.
+
+It keeps its engine alive: when a worker dies, what it was running fails, and it is started again with back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from publican.core.backend import ModelCard, Status
+from publican.core.errors import EngineError, Overloaded, PublicanError, WorkerDied
+from publican.core.events import Finished
+from publican.core.ids import RequestId
+from publican.core.request import Caller, Request
+from publican.engine.job import Abort, Command, EngineStats, Job, Report, SendTrace, StepTrace, Submit
+from publican.host.frames import Ready
+from publican.host.options import WorkerSpec
+from publican.host.port import EnginePort, PortCallbacks, Progress
+from publican.host.prompts import Prompter
+from publican.host.streams import RequestStream, Streams
+
+log = logging.getLogger(__name__)
+
+_FIRST_RESTART_S = 0.5
+_LONGEST_RESTART_S = 30.0
+_STEADY_S = 60.0
+_STARTING_TIMEOUT_S = 30.0
+_NEWEST_WEIGHT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What the outside may know of a model before it runs. `loader` says which executor was chosen, and `why`."""
+
+    name: str
+    created_s: int
+    loader: str
+    why: str
+
+
+class LoadedModel:
+    """A model and whoever talks to it.
+
+    Args:
+        description: its name, and where it came from.
+        spec: what a worker needs to load it.
+        prompter: turns prompts into tokens.
+        make_port: a fresh engine for every start.
+        max_waiting: requests that may wait beside those that run; one more is refused.
+    """
+
+    def __init__(
+        self,
+        description: ModelDescription,
+        spec: WorkerSpec,
+        prompter: Prompter,
+        make_port: Callable[[], EnginePort],
+        max_waiting: int = 256,
+    ) -> None:
+        self.description = description
+        self.spec = spec
+        self.prompter = prompter
+        self.stats = EngineStats()
+        self.ready: Ready | None = None
+        self._make_port = make_port
+        self._max_waiting = max_waiting
+        self._port: EnginePort | None = None
+        self._streams = Streams()
+        self._running = asyncio.Event()
+        self._restart: asyncio.Task[None] | None = None
+        self._restart_s = _FIRST_RESTART_S
+        self._started_s = 0.0
+        self._traces: list[asyncio.Future[tuple[StepTrace, ...]]] = []
+        self._request_s = 5.0  # how long a request takes, roughly, for Retry-After
+        self._closed = False
+
+    # --- starting and ending
+
+    async def start(self, progress: Progress = lambda done, total: None) -> Ready:
+        """Load the model. Raises what loading raises."""
+        port = self._make_port()
+        self.ready = await port.start(self.spec, PortCallbacks(self._report, self._exited, progress))
+        self._port = port
+        self._started_s = time.monotonic()
+        self._running.set()
+        return self.ready
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._restart is not None:
+            self._restart.cancel()
+        port, self._port = self._port, None
+        if port is not None:
+            await port.close()
+        self._streams.fail_all(EngineError("The model was unloaded before this request was finished."))
+
+    def _exited(self, how: str) -> None:
+        self._port = None
+        self._running.clear()
+        if self._closed:
+            return
+        log.error("the worker of %s ended (%s) with %d requests", self.description.name, how, len(self._streams))
+        self._streams.fail_all(
+            WorkerDied("The model's process ended while this request ran; it is being restarted, try again.")
+        )
+        self.stats = replace(self.stats, num_running=0, num_waiting=0, num_locked_tokens=0)
+        for waiting in self._traces:
+            waiting.cancel()
+        self._traces.clear()
+        if time.monotonic() - self._started_s > _STEADY_S:
+            self._restart_s = _FIRST_RESTART_S
+        self._restart = asyncio.get_running_loop().create_task(self._start_again())
+
+    async def _start_again(self) -> None:
+        while not self._closed:
+            delay_s, self._restart_s = self._restart_s, min(2 * self._restart_s, _LONGEST_RESTART_S)
+            log.info("starting %s again in %.1f s", self.description.name, delay_s)
+            await asyncio.sleep(delay_s)
+            try:
+                await self.start()
+            except PublicanError as error:
+                log.error("%s could not be started again: %s", self.description.name, error)
+            else:
+                return
+
+    # --- requests
+
+    async def generate(self, request: Request) -> RequestStream:
+        job = await self._job(request)
+        if not self._running.is_set():
+            await self._wait_until_running()
+        self._check_queue()
+        echo = self.prompter.text_of(request.prompt, job.tokens) if request.wanted.echo else ""
+        stream = RequestStream(job.id, request.caller.user, echo, self._cancel)
+        self._streams.add(job.id, stream)
+        self._send(Submit(job))
+        return stream
+
+    async def _job(self, request: Request) -> Job:
+        tokens = await self.prompter.tokens_of(request)
+        sampling = request.sampling
+        if sampling.seed is None:
+            sampling = replace(sampling, seed=random.getrandbits(63))
+        return Job(request.id, tokens, sampling, request.stopping, request.wanted)
+
+    def _check_queue(self) -> None:
+        waiting = len(self._streams) - self.spec.max_running
+        if waiting >= self._max_waiting:
+            retry_after_s = int(self._request_s * (waiting + 1) / self.spec.max_running)
+            raise Overloaded(f"{waiting} requests are waiting already; try again in {retry_after_s} s.", retry_after_s)
+
+    async def _wait_until_running(self) -> None:
+        try:
+            await asyncio.wait_for(self._running.wait(), _STARTING_TIMEOUT_S)
+        except TimeoutError:
+            raise Overloaded("The model is being started; try again in a moment.", int(self._restart_s) + 1) from None
+
+    def _cancel(self, id: RequestId) -> None:
+        if self._streams.forget(id):
+            self._send(Abort(id))
+
+    def _send(self, command: Command) -> None:
+        if self._port is not None:
+            self._port.send(command)
+
+    def _report(self, report: Report) -> None:
+        for id, event in report.events:
+            if isinstance(event, Finished):
+                took_s = event.usage.prefill_s + event.usage.decode_s
+                self._request_s += _NEWEST_WEIGHT * (took_s - self._request_s)
+            self._streams.put(id, event)
+        if report.stats is not None:
+            self.stats = report.stats
+        if report.trace is not None:
+            for waiting in self._traces:
+                if not waiting.done():
+                    waiting.set_result(report.trace)
+            self._traces.clear()
+
+    # --- what the outside asks
+
+    def stop(self, caller: Caller, id: RequestId | None = None) -> int:
+        """End `id`, or everything that `caller` started (for an admin: everything), with what there is."""
+        ended = [own for own in self._streams.of(caller) if id in (None, own)]
+        for own in ended:
+            self._send(Abort(own, keep=True))
+        return len(ended)
+
+    async def trace(self) -> tuple[StepTrace, ...]:
+        """How the last steps went; empty if the worker is down."""
+        if self._port is None:
+            return ()
+        waiting: asyncio.Future[tuple[StepTrace, ...]] = asyncio.get_running_loop().create_future()
+        self._traces.append(waiting)
+        self._send(SendTrace())
+        return await waiting
+
+    @property
+    def card(self) -> ModelCard:
+        details = {"loader": self.description.loader, "device": self.ready.info.device if self.ready else ""}
+        return ModelCard(self.description.name, self.spec.context_len, True, self.description.created_s, details)
+
+    @property
+    def status(self) -> Status:
+        running = self._running.is_set()
+        stats = self.stats
+        kv_used = stats.num_locked_tokens / stats.num_total_tokens if stats.num_total_tokens else 0.0
+        text = "ok" if running else "the model is being started again"
+        return Status(running, text, stats.num_running, stats.num_waiting, kv_used)

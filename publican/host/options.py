@@ -1,0 +1,69 @@
+"""What a host may decide about loading a model, and what was decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from publican.core.model import Checkpoint
+from publican.core.tokenizer import Vocabulary
+from publican.engine.budget import BudgetConfig
+
+Loader = Literal["auto", "native", "llama", "fake"]
+NativeBackend = Literal["auto", "plain", "cpu", "cuda"]
+KVType = Literal["auto", "f32", "f16", "bf16", "q8", "q4"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What a person can choose; None and ``auto`` leave it to publican.
+
+    Attributes:
+        loader: which executor; `backend` is native's.
+        context_len: tokens one conversation may hold; None is the model's own, or what fits.
+        num_users: conversations that should have room at full length side by side.
+        max_running: answers computed together at most.
+        threads: compute threads; None is the number of physical cores.
+        gpu_layers: layers libllama puts on the GPU; -1 is all.
+        quality: slower and more exact arithmetic where a backend has the choice.
+        target_ms: how much longer a step may take for prompts while others are being answered.
+    """
+
+    loader: Loader = "auto"
+    backend: NativeBackend = "auto"
+    context_len: int | None = None
+    num_users: int = 4
+    max_running: int = 32
+    threads: int | None = None
+    gpu_layers: int = -1
+    kv_type: KVType = "auto"
+    quality: bool = False
+    target_ms: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """Everything a worker needs, decided: it reads no settings and parses no header.
+
+    Attributes:
+        loader, backend: never ``auto`` here.
+        num_tokens: room in the KV cache, in tokens of all conversations together.
+        num_slots: sequences that memory may know at once, running and cached.
+        max_batch_tokens: tokens in one step at most.
+    """
+
+    loader: Loader
+    backend: NativeBackend
+    checkpoint: Checkpoint | None
+    vocabulary: Vocabulary
+    context_len: int
+    num_tokens: int
+    num_slots: int
+    max_running: int
+    max_batch_tokens: int
+    threads: int
+    gpu_layers: int = -1
+    kv_type: KVType = "auto"
+    quality: bool = False
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    fake_step_s: float = 0.0

@@ -1,0 +1,107 @@
+"""`Prompter`: whatever a caller calls a prompt, as the tokens that the engine gets. Event loop and threads; no state."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Protocol
+
+from publican.core.errors import InvalidParameter, InvalidRequest, PromptTooLong
+from publican.core.ids import TokenId
+from publican.core.request import ChatPrompt, Prompt, Request, TextPrompt, TokenPrompt
+from publican.core.tokenizer import Tokenizer
+
+_LONG_CHARS = 4_000
+"""Text from this length on is tokenised on a thread (about a millisecond's work)."""
+
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""JSON can say half a UTF-16 pair; no tokenizer can."""
+
+
+class Template(Protocol):
+    """Renders a conversation as the model was taught to read it."""
+
+    def render(self, prompt: ChatPrompt) -> str:
+        """Raises InvalidRequest with the template's own complaint."""
+        ...
+
+
+class Prompter:
+    """Prompts of one model.
+
+    Args:
+        tokenizer: the model's.
+        template: its chat template.
+        context_len: tokens that fit, the answer's among them.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: Template, context_len: int) -> None:
+        self.tokenizer = tokenizer
+        self._template = template
+        self._context_len = context_len
+
+    async def encode(self, prompt: Prompt) -> tuple[TokenId, ...]:
+        """All tokens of `prompt`, however many they are."""
+        match prompt:
+            case TokenPrompt(tokens):
+                self._check(tokens)
+                return tokens
+            case TextPrompt(text, add_bos):
+                return tuple(await self._encode_text(text, add_bos))
+            case ChatPrompt():
+                text = await asyncio.to_thread(self._template.render, prompt)
+                return tuple(await self._encode_text(text, add_bos=True))
+
+    async def _encode_text(self, text: str, add_bos: bool) -> list[TokenId]:
+        text = _LONE_SURROGATE.sub("\ufffd", text)
+        if len(text) < _LONG_CHARS:
+            return self.tokenizer.encode(text, add_bos)
+        return await asyncio.to_thread(self.tokenizer.encode, text, add_bos)
+
+    def decode(self, tokens: tuple[TokenId, ...]) -> str:
+        """The text of `tokens`, special ones included."""
+        self._check(tokens, "tokens")
+        return self.tokenizer.decode(tokens, skip_special=False)
+
+    async def tokens_of(self, request: Request) -> tuple[TokenId, ...]:
+        """The tokens to compute for `request`, cut where it may be cut.
+
+        Raises:
+            InvalidRequest, PromptTooLong: the prompt cannot be used.
+        """
+        tokens = await self.encode(request.prompt)
+        self._check(tuple(token for token, _ in request.sampling.logit_bias), "logit_bias")
+        self._check(request.stopping.token_ids, "stop_token_ids")
+        longest = request.wanted.truncate_prompt
+        if longest is not None:
+            max_tokens = request.stopping.max_tokens
+            room = self._context_len - max(1, max_tokens if max_tokens is not None else 1)
+            if room < 1:
+                raise InvalidParameter(
+                    "max_tokens", f"leaves no room for a prompt: {max_tokens:,} of {self._context_len:,} tokens of context."
+                )
+            tokens = tokens[-min(longest, room) :]
+        if not tokens:
+            tokens = self._beginning()
+        if len(tokens) >= self._context_len:
+            raise PromptTooLong(len(tokens), self._context_len)
+        return tokens
+
+    def text_of(self, prompt: Prompt, tokens: tuple[TokenId, ...]) -> str:
+        """`prompt` as a caller would read it, its tokens being `tokens`."""
+        return prompt.text if isinstance(prompt, TextPrompt) else self.tokenizer.decode(tokens, skip_special=False)
+
+    def _beginning(self) -> tuple[TokenId, ...]:
+        """What stands for an empty prompt."""
+        vocabulary = self.tokenizer.vocabulary
+        first = vocabulary.bos if vocabulary.bos is not None else min(vocabulary.end, default=None)
+        if first is None:
+            raise InvalidRequest("The prompt is empty, and this model has no token to begin with; send some text.")
+        return (first,)
+
+    def _check(self, tokens: tuple[TokenId, ...], name: str = "prompt") -> None:
+        size = self.tokenizer.vocabulary.size
+        wrong = next((t for t in tokens if not 0 <= t < size), None)
+        if wrong is not None:
+            raise InvalidParameter(name, f"holds token {wrong}, and this model's tokens are 0 to {size - 1}.")
