@@ -1,0 +1,1 @@
+"""Finds, downloads, inspects and catalogues model files without loading them. Knows headers, never weights."""
