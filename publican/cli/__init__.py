@@ -1,0 +1,64 @@
+"""The commands. The only place that reads settings and wires rooms together.
+
+Nothing here imports a room before its command runs, so `publican --help` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from publican import __version__
+
+_COMMANDS = {
+    "serve": "Serve a model to everyone: the API, all dialects.",
+    "chat": "Chat with a running server in this terminal.",
+    "config": "Print the effective settings, and where each came from.",
+    "bench": "Measure a server or an engine.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows what commands there are, and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"publican.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="publican")
+def _group() -> None:
+    """Host language models for yourself and your friends."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """The `publican` command. An error of ours is one line and exit status 1; a wrong flag is 2."""
+    from publican.core.errors import PublicanError
+
+    try:
+        _group.main(args, prog_name="publican", standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except PublicanError as error:
+        click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,63 @@
+"""Flags made from the settings' schema."""
+
+from __future__ import annotations
+
+import os
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic.fields import FieldInfo
+
+from publican import settings
+
+Command = Callable[..., None]
+
+
+def settings_options(*names: str) -> Callable[[Command], Command]:
+    """Adds a flag for each of these settings (all, if none is named), and `--config`."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names or tuple(settings.Settings.model_fields)):
+            command = _option(name, settings.Settings.model_fields[name])(command)
+        path = click.Path(path_type=Path, dir_okay=False)
+        return click.option("--config", type=path, help=f"A settings file, instead of ./{settings.FILE_NAME}.")(command)
+
+    return decorate
+
+
+def _option(name: str, info: FieldInfo) -> Callable[[Command], Command]:
+    flag, kind, choices = settings.flag_of(name), _kind(info.annotation), _choices(info.annotation)
+    help = info.description or ""
+    shown = info.default if info.default not in (None, (), False) else None
+    if shown is not None:
+        help += f" [default: {shown}]"
+    if kind is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=help)
+    if name == "cors_origins":
+        return click.option(flag, name, multiple=True, metavar="ORIGIN", help=help)
+    return click.option(flag, name, default=None, type=click.Choice(choices) if choices else kind, help=help)
+
+
+def _kind(annotation: Any) -> Any:
+    """The type of a value: that of `X` in `X | None`."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        annotation = next(a for a in typing.get_args(annotation) if a is not types.NoneType)
+    return annotation if annotation in (bool, int, float) else str
+
+
+def _choices(annotation: Any) -> list[str]:
+    return list(typing.get_args(annotation)) if typing.get_origin(annotation) is typing.Literal else []
+
+
+def load_settings(flags: dict[str, Any]) -> settings.LoadedSettings:
+    """The settings of this run. Raises SettingsError."""
+    config = flags.pop("config", None)
+    return settings.load(flags, os.environ, Path.cwd(), config)
+
+
+def models_dir(values: settings.Settings) -> Path:
+    return values.models_dir or settings.data_dir(os.environ, Path.home()) / "models"

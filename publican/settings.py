@@ -1,0 +1,140 @@
+"""Settings: one schema, four sources. Default < file < environment < flag.
+
+The flags, the keys of `publican.toml` and the variables `PUBLICAN_…` all come from `Settings`; so does
+`docs/settings.md`. Nothing else in the program reads files, variables or arguments for its configuration.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from publican.core.errors import SettingsError
+
+FILE_NAME = "publican.toml"
+PREFIX = "PUBLICAN_"
+
+
+class Settings(BaseModel):
+    """Everything a host can decide, and what publican decides without them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = Field(None, description="The model to serve: a name in the models folder, or a path.")
+    models_dir: Path | None = Field(None, description="Where models are kept; by default a folder of the user's own.")
+
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(5000, ge=1, le=65535, description="The port of the API.")
+    stream_port: int = Field(5005, ge=0, le=65535, description="The port of the 2023 websocket stream; 0 leaves it out.")
+    listen: bool = Field(False, description="Listen on all addresses, for friends; a key is then required.")
+    api_key: SecretStr | None = Field(
+        None, description="The key that callers must send. Made and printed if one is needed and none is set."
+    )
+    cors_origins: tuple[str, ...] = Field((), description="Web pages of these origins may call the API from a browser.")
+
+    loader: Literal["auto", "native", "llama", "fake"] = Field("auto", description="Which engine runs the model.")
+    backend: Literal["auto", "plain", "cpu", "cuda"] = Field("auto", description="Which of native's backends computes.")
+    ctx: int | None = Field(
+        None, ge=64, le=16_777_216, description="Tokens of context per conversation; by default the model's."
+    )
+    users: int = Field(4, ge=1, le=1_000, description="Conversations that have room at full length side by side.")
+    max_running: int = Field(32, ge=1, le=256, description="Answers computed together at most; the others wait.")
+    max_queue: int = Field(256, ge=0, le=100_000, description="Requests that may wait; one more is told to come back later.")
+    threads: int | None = Field(None, ge=1, le=1_024, description="Compute threads; by default one per physical core.")
+    gpu_layers: int = Field(-1, ge=-1, le=10_000, description="Layers that libllama puts on the GPU; -1 is all.")
+    kv_type: Literal["auto", "f32", "f16", "bf16", "q8", "q4"] = Field("auto", description="How keys and values are stored.")
+    quality: bool = Field(False, description="Slower, more exact arithmetic where the engine has the choice.")
+    target_ms: float = Field(
+        60.0, ge=1, le=10_000, description="How much longer a step may take for new prompts while others are being answered."
+    )
+    in_process: bool = Field(False, description="Run the engine inside the server's process, for debugging.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_format: Literal["text", "json"] = Field("text", description="Log lines for people, or for programs.")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """The effective values, and where each came from: ``default``, ``publican.toml``, ``PUBLICAN_PORT``, ``--port``."""
+
+    values: Settings
+    sources: Mapping[str, str]
+
+
+def flag_of(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def variable_of(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str], folder: Path, config: Path | None = None) -> LoadedSettings:
+    """Merge all sources.
+
+    Args:
+        flags: values given on the command line, by field name; None means not given.
+        environ: the environment.
+        folder: where `publican.toml` is looked for.
+        config: a settings file named on the command line; it must exist.
+
+    Raises:
+        SettingsError: names the source and the setting.
+    """
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(Settings.model_fields, "default")
+    path = config or folder / FILE_NAME
+    if config is not None or path.is_file():
+        for name, value in _read_file(path).items():
+            values[name], sources[name] = value, str(path)
+    for name in Settings.model_fields:
+        if variable_of(name) in environ:
+            values[name], sources[name] = _from_text(name, environ[variable_of(name)]), variable_of(name)
+    for name, value in flags.items():
+        if value is not None and value != ():
+            values[name], sources[name] = value, flag_of(name)
+    try:
+        return LoadedSettings(Settings.model_validate(values), sources)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        raise SettingsError(f"{sources[name]}: {name} is wrong: {first['msg']}, got {first['input']!r:.60}.") from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.") from None
+    for name in values:
+        if name not in Settings.model_fields:
+            near = difflib.get_close_matches(name, Settings.model_fields, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise SettingsError(f"{path}: there is no setting {name!r}{hint}.")
+    return values
+
+
+def _from_text(name: str, text: str) -> Any:
+    """An environment variable's text; lists are separated by commas, and empty text is nothing."""
+    if name == "cors_origins":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text if text != "" else Settings.model_fields[name].default
+
+
+def data_dir(environ: Mapping[str, str], home: Path) -> Path:
+    """The folder of the user's own where models live, by the platform's custom."""
+    if sys.platform == "win32":
+        return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "publican"
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "publican"
+    return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "publican"
