@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -171,10 +172,8 @@ class Conversation:
 
 def _read(prompt: str) -> str:
     """A message; lines that end with a backslash go on. With readline, if the system has it."""
-    try:
+    with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - importing it is what gives input() its history and editing
-    except ImportError:
-        pass
     lines = [input(prompt)]
     while lines[-1].endswith("\\"):
         lines[-1] = lines[-1][:-1]
