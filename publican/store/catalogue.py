@@ -1,0 +1,106 @@
+"""Which models are in the models folder. A dropped ``.gguf`` file or folder is enough; there is no index to keep in step.
+
+Reads names and sizes, no headers, so listing is quick. Blocks on the disk; called by `host` and `cli` on any thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from publican.core.errors import ModelNotFound
+from publican.store.checkpoint import CONFIG, gguf_files, model_name
+from publican.store.gguf_parts import split_name
+
+MAX_DEPTH = 3
+"""Folders below the models folder that are looked into: ``org/repo/quant``."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model in the catalogue.
+
+    Attributes:
+        name: unique in the catalogue: the path below the models folder, without the ending of a GGUF file.
+        path: what `open_checkpoint` takes.
+        num_bytes: on disk, all its files together.
+        modified_s: the newest file's time, Unix seconds.
+    """
+
+    name: str
+    path: Path
+    format: Literal["gguf", "safetensors"]
+    num_bytes: int
+    modified_s: float
+
+
+def list_models(folder: Path) -> tuple[StoredModel, ...]:
+    """The models in `folder`, by name; none if there is no such folder."""
+    return tuple(sorted(_walk(folder, folder, MAX_DEPTH), key=lambda model: model.name.lower()))
+
+
+def find_model(name: str, folder: Path, allow_path: bool = False) -> StoredModel:
+    """The model that `name` means: its whole name, the last part of it, the unique beginning of one of these, or a path.
+
+    Capitals and a ``.gguf`` ending do not matter. `allow_path` also takes a path to a model anywhere; leave it off for
+    names that come over the network.
+
+    Raises:
+        ModelNotFound: none is meant, or several are; the error names those.
+    """
+    models = list_models(folder)
+    if allow_path and (path := Path(name).expanduser()).exists():
+        return next((model for model in models if model.path == path), None) or _stored(path, model_name(path))
+    wanted = _key(name)
+    for matches in (
+        [model for model in models if model.name == name],
+        [model for model in models if wanted in _keys(model)],
+        [model for model in models if wanted and any(key.startswith(wanted) for key in _keys(model))],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise ModelNotFound(name, tuple(model.name for model in matches))
+    raise ModelNotFound(name, tuple(model.name for model in models))
+
+
+def model_files(path: Path) -> tuple[Path, ...]:
+    """The files of the model at `path` that are there: the file, its parts, or everything in its folder."""
+    if path.is_dir():
+        return tuple(sorted(file for file in path.iterdir() if file.is_file()))
+    split = split_name(path.name)
+    if split is None:
+        return (path,)
+    part = re.compile(rf"{re.escape(split[0])}-\d{{5}}-of-{split[2]:05}\.gguf", re.IGNORECASE)
+    return tuple(sorted(file for file in path.parent.iterdir() if part.fullmatch(file.name)))
+
+
+def _walk(folder: Path, root: Path, depth: int) -> Iterator[StoredModel]:
+    if not folder.is_dir():
+        return
+    if folder != root and (folder / CONFIG).is_file() and any(folder.glob("*.safetensors")):
+        yield _stored(folder, folder.relative_to(root).as_posix())
+    for path in gguf_files(folder):
+        yield _stored(path, (folder.relative_to(root) / model_name(path)).as_posix())
+    if depth > 0:
+        for child in folder.iterdir():
+            if child.is_dir() and not child.name.startswith("."):
+                yield from _walk(child, root, depth - 1)
+
+
+def _stored(path: Path, name: str) -> StoredModel:
+    stats = [file.stat() for file in model_files(path)]
+    newest = max((stat.st_mtime for stat in stats), default=0.0)
+    kind: Literal["gguf", "safetensors"] = "safetensors" if path.is_dir() else "gguf"
+    return StoredModel(name, path, kind, sum(stat.st_size for stat in stats), newest)
+
+
+def _key(name: str) -> str:
+    return name.lower().removesuffix(".gguf")
+
+
+def _keys(model: StoredModel) -> tuple[str, str]:
+    return _key(model.name), _key(model.name.rsplit("/", 1)[-1])
