@@ -19,7 +19,7 @@ class RopeScaling:
     """How rotary frequencies are stretched beyond the trained context. Fields that a kind does not use are ignored.
 
     Attributes:
-        factor: by how much the context grows (`linear`, `dynamic`, `yarn`, `llama3`).
+        factor: by how much the context grows (`linear`, `dynamic`, `yarn`, `llama3`, and `longrope`'s attention factor).
         alpha: NTK-aware: theta × alpha^(d / (d - 2)) (`ntk`).
         original_context_len: what the model was trained at; 0 means the model's own context.
         attention_factor: multiplies cos and sin (`yarn`, `longrope`); None is the kind's own formula.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,16 +77,34 @@ def dequantise(matrix: Matrix) -> NDArray[np.float32]:
         if matrix.values.dtype == np.uint16:
             return (matrix.values.astype(np.uint32) << 16).view(np.float32)
         return matrix.values.astype(np.float32)
-    parts = []
-    for segment in matrix.segments:
-        group = np.arange(segment.num_inputs) // segment.group_len
-        parts.append(segment.codes * segment.scales[:, group] + segment.offsets[:, group])
+    parts = [_dequantise_segment(segment) for segment in matrix.segments]
     ordered = np.concatenate(parts, axis=1, dtype=np.float32)
     if matrix.order is None:
         return ordered
     out = np.empty_like(ordered)
     out[:, matrix.order] = ordered
     return out
+
+
+def _dequantise_segment(segment: Segment) -> NDArray[np.float32]:
+    num_outputs, num_inputs = segment.codes.shape
+    if num_inputs % segment.group_len == 0:
+        codes = segment.codes.reshape(num_outputs, -1, segment.group_len)
+        values = codes * segment.scales[:, :, None]
+        values += segment.offsets[:, :, None]
+        return values.reshape(num_outputs, num_inputs)
+    group = np.arange(num_inputs) // segment.group_len
+    return segment.codes * segment.scales[:, group] + segment.offsets[:, group]
+
+
+def take_outputs(matrix: Matrix, outputs: slice | NDArray[np.integer[Any]]) -> Matrix:
+    """The same matrix with only those outputs, in that order."""
+    if isinstance(matrix, DenseMatrix):
+        return DenseMatrix(matrix.values[outputs])
+    segments = tuple(
+        Segment(s.bits, s.group_len, s.codes[outputs], s.scales[outputs], s.offsets[outputs]) for s in matrix.segments
+    )
+    return QuantizedMatrix(segments, matrix.order)
 
 
 def stack(matrices: Sequence[Matrix]) -> Matrix | None:

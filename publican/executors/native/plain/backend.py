@@ -1,0 +1,66 @@
+"""`PlainBackend`: goes through a program's operations, one function each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from publican.core.errors import SettingsError
+from publican.executors.native.batch import Batch
+from publican.executors.native.config import NativeConfig
+from publican.executors.native.layout import DenseMatrix, Matrix, QuantizedMatrix, dequantise
+from publican.executors.native.plain.cache import KVCache
+from publican.executors.native.plain.operations import OPERATIONS, Step
+from publican.executors.native.program import Embed, Floats, Op, Program
+
+
+class PlainBackend:
+    """Follows `native.batch.Backend`. Its threads are those of NumPy's BLAS."""
+
+    device = "cpu (NumPy)"
+
+    def __init__(self, program: Program, num_pages: int, page_len: int) -> None:
+        self._program = dataclasses.replace(program, ops=tuple(_dense_ops(program)))
+        self._cache = KVCache(program.num_layers, num_pages, page_len, program.num_kv_heads, program.head_dim)
+
+    def copy_page(self, source: int, target: int) -> None:
+        self._cache.copy_page(source, target)
+
+    def run(self, batch: Batch) -> tuple[Floats, Floats | None]:
+        num_rows = len(batch.tokens)
+        buffers = {name: np.empty((num_rows, width), np.float32) for name, width in self._program.buffers.items()}
+        step = Step(self._program, batch, self._cache, buffers)
+        for op in self._program.ops:
+            OPERATIONS[type(op)](op, step)
+        return step.logits, step.hidden if len(batch.hidden_rows) else None
+
+    def close(self) -> None:
+        self._program = dataclasses.replace(self._program, ops=())
+        self._cache = KVCache(0, 0, 1, 1, 1)
+
+
+def make_backend(program: Program, config: NativeConfig) -> PlainBackend:
+    """Load `program`. Raises SettingsError for a cache of another type than float32."""
+    if config.kv_dtype not in ("auto", "f32"):
+        raise SettingsError(
+            f"The plain backend keeps its cache in f32 only, and {config.kv_dtype} was asked for; leave it on auto."
+        )
+    return PlainBackend(program, config.num_pages, config.page_len)
+
+
+def _dense_ops(program: Program) -> Iterator[Op]:
+    """The operations with float32 weights."""
+    table: tuple[Matrix, Matrix] | None = None
+    for op in program.ops:
+        dense: dict[str, Any] = {}
+        for field in dataclasses.fields(op):
+            weight = getattr(op, field.name)
+            if isinstance(weight, QuantizedMatrix | DenseMatrix):
+                is_tied = table is not None and weight is table[0]
+                dense[field.name] = table[1] if table is not None and is_tied else DenseMatrix(dequantise(weight))
+        if isinstance(op, Embed):
+            table = op.table, dense["table"]
+        yield dataclasses.replace(op, **dense)
