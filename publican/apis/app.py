@@ -1,0 +1,90 @@
+"""`create_app`: the whole HTTP front as one ASGI application, made of the dialects' routes. No state but the app's own.
+
+Called by `cli`, and by tests with a host of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import Route as Path
+from starlette.types import ASGIApp
+
+from publican.apis import house, ooba, openai
+from publican.apis.config import ApiConfig
+from publican.apis.dialect import Dialect, Route, SocketRoute
+from publican.apis.document import document
+from publican.apis.endpoint import Endpoint
+from publican.apis.errors import NoSuchRoute, WrongMethod
+from publican.apis.guard import Guard
+from publican.apis.metrics import Metrics
+from publican.apis.respond import refusal
+from publican.apis.server import Authenticate, Server
+from publican.apis.sockets import session
+from publican.core.backend import Host
+from publican.core.errors import InvalidRequest, PublicanError
+
+SOCKETS: tuple[SocketRoute, ...] = tuple(ooba.sockets())
+
+DIALECTS: tuple[Dialect, ...] = (openai.OPENAI, ooba.OOBA, house.HOUSE)
+"""Who answers for a path that is not there: the first with a prefix that fits."""
+
+
+def all_routes() -> tuple[Route, ...]:
+    """Every route there is. A method of a path stands here once."""
+    routes = (*house.routes(), *openai.routes(), *ooba.routes())
+    return (*routes, house.openapi(document(routes)))
+
+
+def create_app(host: Host, config: ApiConfig, authenticate: Authenticate) -> Starlette:
+    """The API.
+
+    Args:
+        host: answers everything.
+        config: how to behave towards callers; its registry may be used for one app only.
+        authenticate: called with the key of every call that needs one; may be a coroutine function.
+    """
+    server = Server(host, config, authenticate, Metrics(host.status, config.registry))
+    paths = [Path(route.path, Endpoint(server, route), methods=[route.method]) for route in all_routes()]
+    return _application(server, [*paths, *_sockets(server)])
+
+
+def create_stream_app(api: Starlette) -> Starlette:
+    """The 2023 websockets alone, for their own port (5005); with the host, the keys and the metrics of `api`."""
+    return _application(api.state.server, _sockets(api.state.server))
+
+
+def _sockets(server: Server) -> list[BaseRoute]:
+    return [WebSocketRoute(route.path, session(server, route)) for route in SOCKETS]
+
+
+def _application(server: Server, routes: list[BaseRoute]) -> Starlette:
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
+    app.router.redirect_slashes = False  # a redirect would lose a POST's body
+    app.add_middleware(Guard, config=server.config, refuse=refuse_at)
+    app.state.server = server
+    return app
+
+
+def dialect_of(path: str, dialects: Iterable[Dialect] = DIALECTS) -> Dialect:
+    """Who answers for `path` where no route does."""
+    return next(d for d in dialects if any(path.startswith(prefix) for prefix in d.prefixes))
+
+
+def refuse_at(path: str, error: PublicanError) -> ASGIApp:
+    return refusal(dialect_of(path), error)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    objection: InvalidRequest = WrongMethod(request.method, path) if error.status_code == 405 else NoSuchRoute(path)
+    answer = refusal(dialect_of(path), objection)
+    for name, value in (error.headers or {}).items():
+        answer.headers[name] = value  # Allow, beside 405
+    return answer

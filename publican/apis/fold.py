@@ -1,0 +1,86 @@
+"""`Fold`: a whole answer, folded from its stream. So a non-streaming answer is never made in a second way. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from publican.apis.feed import Item
+from publican.core.errors import PublicanError
+from publican.core.events import ChoiceFinished, Delta, Failed, Finished, FinishReason, Started, Usage
+from publican.core.ids import TokenId
+
+
+@dataclass(slots=True)
+class Choice:
+    """One answer so far."""
+
+    index: int
+    deltas: list[Delta] = field(default_factory=list)
+    reason: FinishReason = FinishReason.ABORTED
+    stopped_by: str | TokenId | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(delta.text for delta in self.deltas)
+
+
+@dataclass(slots=True)
+class Fold:
+    """Everything a stream has said.
+
+    Attributes:
+        started: by the first index of each request's choices.
+        error: why the answer broke off, if it did.
+    """
+
+    started: dict[int, Started] = field(default_factory=dict)
+    choices: dict[int, Choice] = field(default_factory=dict)
+    usage: Usage = field(default_factory=lambda: Usage(0, 0))
+    error: PublicanError | None = None
+
+    def add(self, items: Iterable[Item]) -> None:
+        for base, event in items:
+            match event:
+                case Delta():
+                    self.choice(base + event.index).deltas.append(event)
+                case ChoiceFinished():
+                    choice = self.choice(base + event.index)
+                    choice.reason, choice.stopped_by = event.reason, event.stopped_by
+                case Started():
+                    self.started[base] = event
+                case Finished():
+                    self.usage = event.usage
+                case Failed():
+                    self.error = event.error
+
+    def choice(self, index: int) -> Choice:
+        if index not in self.choices:
+            self.choices[index] = Choice(index)
+        return self.choices[index]
+
+    def in_order(self) -> list[Choice]:
+        return [self.choices[index] for index in sorted(self.choices)]
+
+
+def merge(items: list[Item]) -> list[Item]:
+    """The same, with neighbouring texts of one choice joined: what came together may be said in one breath."""
+    if len(items) == 1:
+        return items
+    merged: list[Item] = []
+    for _, group in groupby(items, key=_whose_text):
+        first, *rest = group
+        merged.append(_joined(first, rest) if rest else first)
+    return merged
+
+
+def _whose_text(item: Item) -> int:
+    """Equal for texts of the same choice, and for nothing else."""
+    return item.base + item.event.index if type(item.event) is Delta else -id(item)
+
+
+def _joined(first: Item, rest: list[Item]) -> Item:
+    deltas = [item.event for item in (first, *rest) if isinstance(item.event, Delta)]
+    tokens = tuple(token for delta in deltas for token in delta.tokens)
+    return Item(first.base, Delta(deltas[0].index, "".join(delta.text for delta in deltas), tokens))

@@ -1,0 +1,138 @@
+"""Bodies of the 2023 API to requests. Pure: raises what is wrong with a body, knows no HTTP and no host."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from publican.apis.casts import cast
+from publican.apis.fields import BAN, refuse_unsupported, sampling_from, sampling_names, token_ids
+from publican.apis.ooba.chat import Conversation, Histories
+from publican.apis.ooba.instruct import INSTRUCTS, Instruct, overridden
+from publican.apis.ooba.schema import ChatBody, GenerateBody, Parameters
+from publican.core.errors import InvalidParameter, Unsupported
+from publican.core.request import Caller, Request, Stopping, TextPrompt, Wanted
+from publican.core.sampling import SAMPLING_PARAMETERS, SamplingParams
+
+NAME = "ooba"
+MODES = ("chat", "chat-instruct", "instruct")
+
+_ASSISTANT = "AI"
+_CONTEXT = "This is a chat between {{user}} and {{char}}, who is helpful and answers well."
+_COMMAND = 'Below is a chat. Write the next message of "<|character|>", and nothing but that message.\n\n<|prompt|>'
+
+_UNSUPPORTED = {
+    "num_beams": lambda value: value not in (1, "1"),
+    "penalty_alpha": lambda value: value not in (0, "0"),
+    "grammar_string": bool,
+    "preset": lambda value: value not in ("None", ""),
+}
+"""What an answer must not silently do without."""
+
+
+def generate(body: Mapping[str, Any], caller: Caller) -> Request:
+    """POST /api/v1/generate, and a message of the stream. Raises InvalidRequest."""
+    sent = GenerateBody.of(body)
+    return _request(TextPrompt(sent.prompt, sent.add_bos_token), body, sent, caller)
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """POST /api/v1/chat, understood.
+
+    Attributes:
+        request: as it will be, but for its prompt, which must first be made to fit.
+        room: tokens that the prompt may have.
+        histories: what the answer will be added to.
+        unchanged: there is nothing to do over or to continue; the history is the answer.
+    """
+
+    request: Request
+    conversation: Conversation
+    histories: Histories
+    room: int
+    unchanged: bool
+
+
+def chat(body: Mapping[str, Any], caller: Caller) -> Chat:
+    """POST /api/v1/chat, and a message of the chat-stream. Raises InvalidRequest."""
+    sent = ChatBody.of(body)
+    if sent.mode not in MODES:
+        raise InvalidParameter("mode", f"must be one of {', '.join(MODES)}.")
+    histories, unchanged = _histories(sent)
+    conversation = _conversation(sent, histories)
+    request = _request(conversation.prompt(), body, sent, caller)
+    strings = tuple(dict.fromkeys((*request.stopping.strings, *conversation.stop_strings)))
+    request = replace(request, stopping=replace(request.stopping, strings=strings))
+    return Chat(request, conversation, histories, request.wanted.truncate_prompt or 1, unchanged)
+
+
+def _request(prompt: Any, body: Mapping[str, Any], sent: Parameters, caller: Caller) -> Request:
+    refuse_unsupported(body, _UNSUPPORTED, sampling_names(NAME))
+    stopping = Stopping(
+        max_tokens=None if sent.auto_max_new_tokens else sent.max_new_tokens,
+        strings=tuple(sent.stopping_strings),
+        ignore_eos=sent.ban_eos_token,
+    )
+    wanted = Wanted(
+        special_tokens=not sent.skip_special_tokens,
+        truncate_prompt=max(1, sent.truncation_length - sent.max_new_tokens),
+    )
+    return Request(prompt, _sampling(body, sent), stopping, wanted, caller=caller, dialect=NAME)
+
+
+def _sampling(body: Mapping[str, Any], sent: Parameters) -> SamplingParams:
+    values = cast(SAMPLING_PARAMETERS, NAME, body)
+    if values.get("seed") == -1:
+        values["seed"] = None
+    bias = dict.fromkeys(token_ids("custom_token_bans", sent.custom_token_bans), BAN)
+    sampling = sampling_from(NAME, values, bias)
+    return sampling if sent.do_sample else replace(sampling, temperature=0.0)
+
+
+# --- chats
+
+
+def _histories(sent: ChatBody) -> tuple[Histories, bool]:
+    """The histories that the answer goes to, and whether there is nothing to answer."""
+    internal = tuple((said, answered) for said, answered in sent.history.internal)
+    visible = tuple((said, answered) for said, answered in sent.history.visible)
+    if len(visible) != len(internal):
+        visible = tuple((html.escape(said), html.escape(answered)) for said, answered in internal)
+    if not (sent.regenerate or sent.continue_last):
+        return Histories(internal, visible, sent.user_input, html.escape(sent.user_input)), False
+    if not internal:
+        return Histories((), (), "", ""), True
+    (said, answered), (shown, shown_answer) = internal[-1], visible[-1]
+    if sent.regenerate:
+        return Histories(internal[:-1], visible[:-1], said, shown), False
+    return Histories(internal[:-1], visible[:-1], said, shown, answered, shown_answer), False
+
+
+def _conversation(sent: ChatBody, histories: Histories) -> Conversation:
+    bot = _ASSISTANT if sent.character in ("None", "Assistant") else sent.character
+    return Conversation(
+        mode=sent.mode,
+        user=sent.name1 if sent.name1 is not None else sent.your_name,
+        bot=sent.name2 if sent.name2 is not None else bot,
+        context=sent.context if sent.context is not None else _CONTEXT,
+        command=sent.chat_instruct_command if sent.chat_instruct_command is not None else _COMMAND,
+        instruct=_instruct(sent),
+        turns=histories.internal,
+        said=histories.said,
+        begun=histories.begun,
+    )
+
+
+def _instruct(sent: ChatBody) -> Instruct | None:
+    """The format that the request asks for; None is the model's own, which is what this server has for a setting."""
+    name = "Vicuna-v1.1" if sent.instruction_template == "None" else sent.instruction_template
+    if name is not None and name not in INSTRUCTS:
+        raise Unsupported(
+            f"instruction_template {name[:60]!r} is not known here; known are {', '.join(INSTRUCTS)}, "
+            "and without one the model's own is used."
+        )
+    base = INSTRUCTS[name] if name is not None else None
+    return overridden(base, sent.name1_instruct, sent.name2_instruct, sent.context_instruct, sent.turn_template)

@@ -1,0 +1,56 @@
+"""OpenAI's routes: each reads a body, has it translated, and answers with a rendering. Event loop only."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.types import ASGIApp
+
+from publican.apis.dialect import Auth, Route
+from publican.apis.openai import translate
+from publican.apis.openai.answers import Answer, model
+from publican.apis.openai.errors import OPENAI
+from publican.apis.openai.forms import ChatCompletion, Completion
+from publican.apis.openai.schema import ChatBody, CompletionBody
+from publican.apis.respond import Json, StreamAnswer, WholeAnswer
+from publican.apis.server import Call
+from publican.core.errors import ModelNotFound
+
+
+async def models(call: Call) -> ASGIApp:
+    cards = sorted(call.host.models(), key=lambda card: not card.loaded)
+    return Json({"object": "list", "data": [model(card) for card in cards]})
+
+
+async def one_model(call: Call) -> ASGIApp:
+    cards = {card.name: card for card in call.host.models()}
+    name = call.path["name"]
+    if name not in cards:
+        raise ModelNotFound(name, tuple(cards))
+    return Json(model(cards[name]))
+
+
+async def completions(call: Call) -> ASGIApp:
+    asked = translate.completion(call.body, call.caller, call.server.config.max_prompts)
+    return _answer(call, asked, Completion)
+
+
+async def chat_completions(call: Call) -> ASGIApp:
+    return _answer(call, translate.chat(call.body, call.caller), ChatCompletion)
+
+
+def _answer(call: Call, asked: translate.Asked, form: type[Answer]) -> ASGIApp:
+    request = asked.requests[0]
+    answer = form(request, asked.shape, call.server.model_name(request.model), int(time.time()))
+    if asked.shape.stream:
+        return StreamAnswer(call, asked.requests, answer)
+    return WholeAnswer(call, asked.requests, answer.whole)
+
+
+def routes() -> list[Route]:
+    return [
+        Route("GET", "/v1/models", OPENAI, Auth.KEY, models, "The models that are here; the loaded one first."),
+        Route("GET", "/v1/models/{name:path}", OPENAI, Auth.KEY, one_model, "One of them."),
+        Route("POST", "/v1/completions", OPENAI, Auth.KEY, completions, "Goes on with a text.", CompletionBody, sampling=True),
+        Route("POST", "/v1/chat/completions", OPENAI, Auth.KEY, chat_completions, "Answers a chat.", ChatBody, sampling=True),
+    ]
