@@ -71,11 +71,16 @@ class SlotLengths:
 
     def _check_row(self, row: Row, lengths: list[int]) -> None:
         slot, length = self._slot(row.slot), len(row.tokens)
-        _require(length > 0, f"slot {slot} has a row of no tokens")
-        _require(row.start == lengths[slot], f"slot {slot} holds {lengths[slot]} tokens and its row starts at {row.start}")
-        _require(row.start + length <= self.info.context_len, f"slot {slot} goes beyond the context")
-        _require(0 <= row.num_logits <= length, f"slot {slot} wants {row.num_logits} rows of logits of {length}")
-        _require(row.num_hidden == 0, "hidden states are not to be had from libllama")
+        if length == 0:
+            raise ValueError(f"slot {slot} has a row of no tokens")
+        if row.start != lengths[slot]:
+            raise ValueError(f"slot {slot} holds {lengths[slot]} tokens and its row starts at {row.start}")
+        if row.start + length > self.info.context_len:
+            raise ValueError(f"slot {slot} goes beyond the context")
+        if not 0 <= row.num_logits <= length:
+            raise ValueError(f"slot {slot} wants {row.num_logits} rows of logits of {length}")
+        if row.num_hidden:
+            raise ValueError("hidden states are not to be had from libllama")
 
     def _slot(self, slot: int) -> int:
         if not 0 <= slot < self.info.num_slots:
