@@ -136,31 +136,53 @@ class _CellMemory:
         self._next_cell = 0
 
     def apply(self, plan: StepPlan) -> None:
-        for op in plan.ops:
-            self._follow(op)
+        before = {slot: held.copy() for slot, held in self._slots.items()}
+        try:
+            for op in plan.ops:
+                self._follow(op)
+            self._check_rows(plan)
+        except PlanError:
+            self._slots = before
+            raise
         used = {cell for held in self._slots.values() for _, cell in held}
         if len(used) + plan.num_tokens > self._info.memory.num_tokens:
             raise OutOfMemory("The fake has no free cells left.")
-        for row in plan.rows:
-            if row.start != len(self._slots.get(row.slot, ())):
-                raise PlanError(
-                    f"slot {row.slot} holds {len(self._slots.get(row.slot, ()))} tokens, the row starts at {row.start}"
-                )
 
     def _follow(self, op: MemoryOp) -> None:
         match op:
             case Share(source, target, num_tokens):
-                if self._slots.get(target):
-                    raise PlanError(f"{op}: the target is not empty")
+                self._require(not self._held(target), f"{op}: the target is not empty")
+                self._require(0 < num_tokens <= len(self._held(source)), f"{op}: the source has not so many")
                 self._slots[target] = self._slots[source][:num_tokens]
             case Truncate(slot, num_tokens):
-                if num_tokens and not (isinstance(self._info.memory, Cells) and self._info.memory.can_rewind):
-                    raise PlanError(f"{op}: cannot rewind")
-                del self._slots[slot][num_tokens:]
+                can_rewind = isinstance(self._info.memory, Cells) and self._info.memory.can_rewind
+                self._require(num_tokens == 0 or (num_tokens > 0 and can_rewind), f"{op}: cannot rewind")
+                del self._held(slot)[num_tokens:]
             case Free(slot):
-                self._slots.pop(slot, None)
+                self._held(slot).clear()
             case _:
                 raise PlanError(f"{op} is not for cell memory")
+
+    def _check_rows(self, plan: StepPlan) -> None:
+        info = self._info
+        self._require(plan.num_tokens <= info.max_batch_tokens and plan.num_logits <= info.max_logits, "the plan is too large")
+        self._require(len({row.slot for row in plan.rows}) == len(plan.rows), "a slot has two rows")
+        for row in plan.rows:
+            held, length = len(self._held(row.slot)), len(row.tokens)
+            self._require(row.start == held, f"slot {row.slot} holds {held} tokens, the row starts at {row.start}")
+            self._require(0 < length <= info.context_len - held, f"slot {row.slot} has no tokens, or too many")
+            self._require(all(0 <= token < info.vocab_size for token in row.tokens), f"slot {row.slot}: no such token")
+            wanted = row.num_logits, row.num_hidden
+            self._require(all(0 <= n <= length for n in wanted), f"slot {row.slot} wants rows it has not")
+
+    def _held(self, slot: int) -> list[tuple[int, int]]:
+        self._require(0 <= slot < self._info.num_slots, f"slot {slot} is out of range")
+        return self._slots.setdefault(slot, [])
+
+    @staticmethod
+    def _require(condition: bool, text: str) -> None:
+        if not condition:
+            raise PlanError(text)
 
     def write(self, row: Row) -> None:
         held = self._slots.setdefault(row.slot, [])
