@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.routing import Route as Path
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from publican.apis import house, ooba, openai
+from publican.apis import house
 from publican.apis.config import ApiConfig
 from publican.apis.dialect import Dialect, Route, SocketRoute
 from publican.apis.document import document
@@ -23,15 +23,20 @@ from publican.apis.endpoint import Endpoint
 from publican.apis.errors import NoSuchRoute, WrongMethod
 from publican.apis.guard import Guard
 from publican.apis.metrics import Metrics
+from publican.apis.ooba import routes as ooba
+from publican.apis.ooba import streams as ooba_streams
+from publican.apis.ooba.errors import OOBA
+from publican.apis.openai import routes as openai
+from publican.apis.openai.errors import OPENAI
 from publican.apis.respond import refusal
 from publican.apis.server import Authenticate, Server
 from publican.apis.sockets import session
 from publican.core.backend import Host
 from publican.core.errors import InvalidRequest, PublicanError
 
-SOCKETS: tuple[SocketRoute, ...] = tuple(ooba.sockets())
+SOCKETS: tuple[SocketRoute, ...] = tuple(ooba_streams.sockets())
 
-DIALECTS: tuple[Dialect, ...] = (openai.OPENAI, ooba.OOBA, house.HOUSE)
+DIALECTS: tuple[Dialect, ...] = (OPENAI, OOBA, house.HOUSE)
 """Who answers for a path that is not there: the first with a prefix that fits."""
 
 
@@ -50,13 +55,27 @@ def create_app(host: Host, config: ApiConfig, authenticate: Authenticate) -> Sta
         authenticate: called with the key of every call that needs one; may be a coroutine function.
     """
     server = Server(host, config, authenticate, Metrics(host.status, config.registry))
-    paths = [Path(route.path, Endpoint(server, route), methods=[route.method]) for route in all_routes()]
-    return _application(server, [*paths, *_sockets(server)])
+    paths: dict[str, dict[str, ASGIApp]] = {}
+    for route in all_routes():
+        paths.setdefault(route.path, {})[route.method] = Endpoint(server, route)
+    by_path = [Path(path, Methods(methods), methods=list(methods)) for path, methods in paths.items()]
+    return _application(server, [*by_path, *_sockets(server)])
 
 
 def create_stream_app(api: Starlette) -> Starlette:
     """The 2023 websockets alone, for their own port (5005); with the host, the keys and the metrics of `api`."""
     return _application(api.state.server, _sockets(api.state.server))
+
+
+class Methods:
+    """The endpoints of one path. The framework has checked the method, and has made HEAD of GET."""
+
+    def __init__(self, endpoints: dict[str, ASGIApp]) -> None:
+        self._endpoints = endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        await self._endpoints[method](scope, receive, send)
 
 
 def _sockets(server: Server) -> list[BaseRoute]:

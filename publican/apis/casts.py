@@ -60,7 +60,7 @@ def cast(parameters: Mapping[str, Parameter], dialect: str, body: Mapping[str, A
     """
     values = dict(body)
     for parameter in parameters.values():
-        to = _CASTS.get(parameter.kind)
+        to = _CASTS.get(parameter.kind) if parameter.read is None else None
         for name in wire_names(parameter, dialect):
             if to is None or values.get(name) is None:
                 continue

@@ -5,21 +5,34 @@ Sampling parameters are not among them: those are declared in `core.sampling`, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 
 from publican.core.errors import InvalidParameter, Unsupported
 from publican.core.ids import TokenId
-from publican.core.parameters import from_wire, wire_names
+from publican.core.parameters import sent_as
 from publican.core.sampling import SAMPLING_PARAMETERS, SamplingParams
+from publican.core.sampling.wire import sampling_params
 
 MAX_COUNT = 2**31 - 1
 """More tokens than any context has."""
 
-BAN = -100.0
-"""What is added to the logit of a token that may not come."""
+NOT_YET = (
+    "guidance_scale",
+    "banned_strings",
+    "token_healing",
+    "grammar",
+    "json_schema",
+    "regex",
+    "choice",
+    "best_of",
+    "num_beams",
+    "penalty_alpha",
+)
+"""Sampling parameters that are declared, and that the engine does not carry out yet. Whoever makes it do so takes the name
+from here."""
 
 
 def _whole(value: Any) -> Any:
@@ -70,20 +83,19 @@ def as_invalid(error: ValidationError) -> InvalidParameter:
     return InvalidParameter(place[:100] or "body", text[:1].lower() + text[1:].rstrip(".") + ".")
 
 
-def sampling_from(dialect: str, body: Mapping[str, Any], bias: Mapping[TokenId, float] | None = None) -> SamplingParams:
+def sampling_from(dialect: str, body: Mapping[str, Any]) -> SamplingParams:
     """The sampling parameters in `body`, under all names that `dialect` has for them.
 
     Raises:
         InvalidParameter: a value is of the wrong type or out of its range, named as the caller named it.
+        Unsupported: it asks for one that is declared and that no engine here carries out yet.
     """
-    values = from_wire(SAMPLING_PARAMETERS.values(), dialect, body)
-    logit_bias = tuple((bias or {}).items())
-    return SamplingParams(**values, logit_bias=logit_bias)
-
-
-def sampling_names(dialect: str) -> frozenset[str]:
-    """Every name that `dialect` has for a sampling parameter."""
-    return frozenset(name for parameter in SAMPLING_PARAMETERS.values() for name in wire_names(parameter, dialect))
+    sampling = sampling_params(dialect, body)
+    for name in NOT_YET:
+        parameter = SAMPLING_PARAMETERS[name]
+        if getattr(sampling, name) != parameter.neutral:
+            raise Unsupported(f"{sent_as(parameter, dialect, body) or name} is not supported by this server yet; leave it out.")
+    return sampling
 
 
 def token_ids(name: str, value: Any) -> tuple[TokenId, ...]:
@@ -103,27 +115,16 @@ def _token_id(name: str, value: Any) -> TokenId:
     return TokenId(value)
 
 
-def biases(name: str, value: Any) -> dict[TokenId, float]:
-    """``{"token id": bias}``. Raises InvalidParameter."""
-    if not isinstance(value, dict):
-        raise InvalidParameter(name, "must be an object of token ids and numbers.")
-    for bias in value.values():
-        if isinstance(bias, bool) or not isinstance(bias, int | float) or not -100 <= bias <= 100:
-            raise InvalidParameter(name, "must hold numbers from -100 to 100.")
-    return {_token_id(name, token): float(bias) for token, bias in value.items()}
-
-
 Asks = Callable[[Any], bool]
 """Whether a value asks for something, rather than saying that it is not wanted."""
 
 
-def refuse_unsupported(body: Mapping[str, Any], features: Mapping[str, Asks], known: Iterable[str] = ()) -> None:
-    """Raise Unsupported if `body` asks for one of `features` that is not among the `known` names.
+def refuse_unsupported(body: Mapping[str, Any], features: Mapping[str, Asks]) -> None:
+    """Raise Unsupported if `body` asks for one of `features`.
 
     Unknown names are ignored everywhere; these are known, and an answer that ignored them would be wrong in silence.
     """
-    supported = frozenset(known)
     for name, asks in features.items():
         value = body.get(name)
-        if value is not None and name not in supported and asks(value):
+        if value is not None and asks(value):
             raise Unsupported(f"{name} is not supported by this server yet; leave it out.")

@@ -69,18 +69,18 @@ def merge(items: list[Item]) -> list[Item]:
     if len(items) == 1:
         return items
     merged: list[Item] = []
-    for _, group in groupby(items, key=_whose_text):
-        first, *rest = group
-        merged.append(_joined(first, rest) if rest else first)
+    for owner, group in groupby(items, key=_whose_text):
+        run = list(group)
+        merged.extend([_joined(run)] if owner is not None and len(run) > 1 else run)
     return merged
 
 
-def _whose_text(item: Item) -> int:
-    """Equal for texts of the same choice, and for nothing else."""
-    return item.base + item.event.index if type(item.event) is Delta else -id(item)
+def _whose_text(item: Item) -> int | None:
+    """The index of the choice that `item` is text of; None for anything else."""
+    return item.base + item.event.index if type(item.event) is Delta else None
 
 
-def _joined(first: Item, rest: list[Item]) -> Item:
-    deltas = [item.event for item in (first, *rest) if isinstance(item.event, Delta)]
+def _joined(run: list[Item]) -> Item:
+    deltas = [item.event for item in run if isinstance(item.event, Delta)]
     tokens = tuple(token for delta in deltas for token in delta.tokens)
-    return Item(first.base, Delta(deltas[0].index, "".join(delta.text for delta in deltas), tokens))
+    return Item(run[0].base, Delta(deltas[0].index, "".join(delta.text for delta in deltas), tokens))

@@ -65,6 +65,8 @@ class Conversation:
     def prompt(self, num_forgotten: int = 0) -> Prompt:
         """The prompt, without the oldest `num_forgotten` messages."""
         rows = self._rows[num_forgotten:]
+        if num_forgotten and rows and rows[0][0] == "assistant":
+            rows = rows[1:]  # many formats want the user to begin
         if self.said not in ("", UNSAID):
             rows.append(("user", self.said.strip()))
         if self.mode == "chat":

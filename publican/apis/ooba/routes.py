@@ -21,10 +21,10 @@ from publican.core.request import Prompt, Request, TextPrompt
 
 
 async def generate(call: Call) -> ASGIApp:
-    return WholeAnswer(call, [translate.generate(call.body, call.caller)], _texts)
+    return WholeAnswer(call, [translate.generate(call.body, call.caller)], texts)
 
 
-def _texts(fold: Fold) -> dict[str, Any]:
+def texts(fold: Fold) -> dict[str, Any]:
     return _results({"text": "".join(choice.text for choice in fold.in_order())})
 
 

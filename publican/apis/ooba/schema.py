@@ -28,14 +28,11 @@ class Parameters(Body):
         200, validation_alias=AliasChoices("max_new_tokens", "max_length")
     )
     auto_max_new_tokens: Bool = False
-    do_sample: Bool = True
     truncation_length: Annotated[Int, Field(ge=1, le=MAX_COUNT)] = Field(
         2048, validation_alias=AliasChoices("truncation_length", "max_context_length")
     )
     add_bos_token: Bool = True
-    ban_eos_token: Bool = False
     skip_special_tokens: Bool = True
-    custom_token_bans: Text = ""
     stopping_strings: Strings = Field(default_factory=list)
     preset: Text = "None"
 

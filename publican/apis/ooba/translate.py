@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from publican.apis.casts import cast
-from publican.apis.fields import BAN, refuse_unsupported, sampling_from, sampling_names, token_ids
+from publican.apis.fields import refuse_unsupported, sampling_from
 from publican.apis.ooba.chat import Conversation, Histories
 from publican.apis.ooba.instruct import INSTRUCTS, Instruct, overridden
 from publican.apis.ooba.schema import ChatBody, GenerateBody, Parameters
 from publican.core.errors import InvalidParameter, Unsupported
 from publican.core.request import Caller, Request, Stopping, TextPrompt, Wanted
-from publican.core.sampling import SAMPLING_PARAMETERS, SamplingParams
+from publican.core.sampling import SAMPLING_PARAMETERS
 
 NAME = "ooba"
 MODES = ("chat", "chat-instruct", "instruct")
@@ -24,9 +24,6 @@ _CONTEXT = "This is a chat between {{user}} and {{char}}, who is helpful and ans
 _COMMAND = 'Below is a chat. Write the next message of "<|character|>", and nothing but that message.\n\n<|prompt|>'
 
 _UNSUPPORTED = {
-    "num_beams": lambda value: value not in (1, "1"),
-    "penalty_alpha": lambda value: value not in (0, "0"),
-    "grammar_string": bool,
     "preset": lambda value: value not in ("None", ""),
 }
 """What an answer must not silently do without."""
@@ -70,26 +67,18 @@ def chat(body: Mapping[str, Any], caller: Caller) -> Chat:
 
 
 def _request(prompt: Any, body: Mapping[str, Any], sent: Parameters, caller: Caller) -> Request:
-    refuse_unsupported(body, _UNSUPPORTED, sampling_names(NAME))
+    refuse_unsupported(body, _UNSUPPORTED)
     stopping = Stopping(
         max_tokens=None if sent.auto_max_new_tokens else sent.max_new_tokens,
         strings=tuple(sent.stopping_strings),
-        ignore_eos=sent.ban_eos_token,
     )
     wanted = Wanted(
         special_tokens=not sent.skip_special_tokens,
         truncate_prompt=max(1, sent.truncation_length - sent.max_new_tokens),
     )
-    return Request(prompt, _sampling(body, sent), stopping, wanted, caller=caller, dialect=NAME)
-
-
-def _sampling(body: Mapping[str, Any], sent: Parameters) -> SamplingParams:
-    values = cast(SAMPLING_PARAMETERS, NAME, body)
-    if values.get("seed") == -1:
-        values["seed"] = None
-    bias = dict.fromkeys(token_ids("custom_token_bans", sent.custom_token_bans), BAN)
-    sampling = sampling_from(NAME, values, bias)
-    return sampling if sent.do_sample else replace(sampling, temperature=0.0)
+    return Request(
+        prompt, sampling_from(NAME, cast(SAMPLING_PARAMETERS, NAME, body)), stopping, wanted, caller=caller, dialect=NAME
+    )
 
 
 # --- chats

@@ -45,18 +45,15 @@ class Common(Body):
     stream: bool = False
     stream_options: StreamOptions | None = None
     stop: Strings = Field(default_factory=list, validation_alias=AliasChoices("stop", "stopping_strings"))
-    logit_bias: dict[str, Any] = Field(default_factory=dict)
     user: str = ""
     # vLLM, and those who followed it
     stop_token_ids: list[Any] = Field(default_factory=list)
     include_stop_str_in_output: bool = False
-    ignore_eos: bool = Field(False, validation_alias=AliasChoices("ignore_eos", "ban_eos_token"))
+    ignore_eos: bool = False
     skip_special_tokens: bool = True
     truncate_prompt_tokens: Annotated[Whole, Field(ge=-1, le=MAX_COUNT)] | None = None
     prompt_logprobs: Annotated[Whole, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     return_tokens_as_token_ids: bool = False
-    # ooba and TabbyAPI
-    custom_token_bans: Annotated[Any, WithJsonSchema({"type": ["string", "array"]})] = ""
 
 
 class CompletionBody(Common):
@@ -68,7 +65,6 @@ class CompletionBody(Common):
     )
     echo: bool = False
     logprobs: Annotated[Logprobs, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
-    best_of: Annotated[Whole, Field(ge=1, le=MAX_CHOICES)] | None = None
     add_special_tokens: bool = Field(True, validation_alias=AliasChoices("add_special_tokens", "add_bos_token"))
 
 

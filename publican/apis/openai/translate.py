@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from publican.apis.fields import BAN, MAX_COUNT, biases, refuse_unsupported, sampling_from, sampling_names, token_ids
+from publican.apis.fields import MAX_COUNT, refuse_unsupported, sampling_from, token_ids
 from publican.apis.openai.schema import ChatBody, ChatMessage, Common, CompletionBody, StreamOptions
 from publican.core.errors import InvalidParameter, Unsupported
 from publican.core.ids import TokenId
@@ -32,19 +32,8 @@ _UNSUPPORTED = {
     "response_format": lambda value: not (isinstance(value, dict) and value.get("type") == "text"),
     "suffix": bool,
     "use_beam_search": bool,
-    "num_beams": lambda value: value != 1,
     "prompt_embeds": bool,
     "structured_outputs": bool,
-    "guided_json": bool,
-    "guided_regex": bool,
-    "guided_choice": bool,
-    "guided_grammar": bool,
-    "grammar": bool,
-    "grammar_string": bool,
-    "json_schema": bool,
-    "allowed_token_ids": bool,
-    "bad_words": bool,
-    "banned_strings": bool,
     "audio": bool,
 }
 """What an answer must not silently do without."""
@@ -85,8 +74,6 @@ def completion(body: Mapping[str, Any], caller: Caller, max_prompts: int = 128) 
     """POST /v1/completions. Raises InvalidRequest."""
     sent = CompletionBody.of(body)
     _refuse(body)
-    if sent.best_of not in (None, sent.n):
-        raise Unsupported("best_of is not supported by this server; ask for n answers and choose.")
     prompts = prompts_of(sent.prompt, sent.add_special_tokens, max_prompts)
     echoed = sent.logprobs if sent.echo else None
     wanted = Wanted(
@@ -203,17 +190,17 @@ def _text(name: str, content: Any) -> str:
 
 def _refuse(body: Mapping[str, Any]) -> None:
     features = _UNSUPPORTED if body.get("tool_choice") != "none" else {**_UNSUPPORTED, "tools": lambda value: False}
-    refuse_unsupported(body, features, sampling_names(NAME))
+    refuse_unsupported(body, features)
 
 
 def _sampling(body: Mapping[str, Any], sent: Common) -> SamplingParams:
-    bias = biases("logit_bias", sent.logit_bias)
-    bias |= dict.fromkeys(token_ids("custom_token_bans", sent.custom_token_bans), BAN)
     seed = body.get("seed")
-    if isinstance(seed, int) and not isinstance(seed, bool) and -(2**63) <= seed < 0:
-        # OpenAI's seeds are signed; -1 is "any" to every server of this kind
-        body = {**body, "seed": None if seed == -1 else seed & MAX_SEED}
-    return sampling_from(NAME, body, bias)
+    if isinstance(seed, int) and not isinstance(seed, bool) and -(2**63) <= seed < -1:
+        body = {**body, "seed": seed & MAX_SEED}  # OpenAI's seeds are signed
+    best_of = body.get("best_of")
+    if best_of == sent.n:
+        body = {**body, "best_of": None}  # as many as are asked for is no choice
+    return sampling_from(NAME, body)
 
 
 def _stopping(sent: Common, max_tokens: int | None) -> Stopping:

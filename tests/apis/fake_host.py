@@ -1,0 +1,163 @@
+"""A host that plays scripts: exact events, with pauses of the test's choosing, and a memory of what was asked and cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from publican.core.backend import ModelCard, Status
+from publican.core.errors import InvalidParameter, ModelNotFound, PublicanError
+from publican.core.events import (
+    ChoiceFinished,
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Started,
+    TokenOutput,
+    TopLogprob,
+    Usage,
+)
+from publican.core.ids import RequestId, TokenId
+from publican.core.request import Caller, ChatPrompt, Prompt, Request, TextPrompt, TokenPrompt
+
+FOREVER = 3600.0
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Nothing comes for so long."""
+
+    seconds: float
+
+
+Step = Event | Pause | Exception
+Script = Callable[[Request], Iterable[Step]]
+
+
+class ScriptedStream:
+    """Follows core.backend.EventStream. Breaks off, as a faulty backend would, where its script raises or just ends."""
+
+    def __init__(self, host: ScriptedHost, request: Request, steps: Iterable[Step]) -> None:
+        self._host, self._request, self._steps = host, request, iter(steps)
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._ended:
+            step = next(self._steps, None)
+            if step is None:
+                break
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                continue
+            if isinstance(step, Exception):
+                raise step
+            self._ended = isinstance(step, Finished | Failed)
+            return step
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._host.cancelled.append(self._request.id)
+
+
+@dataclass
+class ScriptedHost:
+    """Follows core.backend.Host. Text tokenises to one token per character."""
+
+    script: Script = lambda request: answer(request, ["Hello", " world", "!"])
+    cards: tuple[ModelCard, ...] = (ModelCard("tiny", 2_048, True, 1_700_000_000),)
+    refusal: Exception | None = None
+    accept_s: float = 0.0
+    requests: list[Request] = field(default_factory=list)
+    cancelled: list[RequestId] = field(default_factory=list)
+    stopped: list[Caller] = field(default_factory=list)
+    loaded: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    current: Status = field(default_factory=lambda: Status(True, "ok", 2, 3, 0.25))
+
+    async def generate(self, request: Request) -> ScriptedStream:
+        if self.accept_s:
+            try:
+                await asyncio.sleep(self.accept_s)
+            except asyncio.CancelledError:
+                self.cancelled.append(request.id)
+                raise
+        if self.refusal is not None:
+            raise self.refusal
+        self.requests.append(request)
+        return ScriptedStream(self, request, self.script(request))
+
+    def models(self) -> tuple[ModelCard, ...]:
+        return self.cards
+
+    def status(self) -> Status:
+        return self.current
+
+    async def tokenize(self, prompt: Prompt, model: str | None = None) -> tuple[TokenId, ...]:
+        match prompt:
+            case TokenPrompt(tokens):
+                return tokens
+            case TextPrompt(text, add_bos):
+                return tuple(TokenId(ord(c)) for c in ("^" if add_bos else "") + text)
+            case ChatPrompt(messages):
+                return tuple(TokenId(ord(c)) for c in "".join(m.content for m in messages))
+        raise InvalidParameter("prompt", "is of no kind that this fake knows.")
+
+    async def detokenize(self, tokens: tuple[TokenId, ...], model: str | None = None) -> str:
+        return "".join(map(chr, tokens))
+
+    def stop(self, caller: Caller, request: RequestId | None = None) -> int:
+        self.stopped.append(caller)
+        return 0
+
+    async def load(self, name: str, options: Mapping[str, Any]) -> ModelCard:
+        if self.refusal is not None:
+            raise self.refusal
+        self.loaded.append((name, options))
+        if name == "missing":
+            raise ModelNotFound(name, ("tiny",))
+        self.cards = (ModelCard(name, 4_096, True),)
+        return self.cards[0]
+
+    async def unload(self) -> None:
+        self.cards = ()
+
+
+def answer(
+    request: Request, texts: Iterable[str], reason: FinishReason = FinishReason.LENGTH, pause_s: float = 0.0
+) -> list[Step]:
+    """What a sound engine says to `request` when every choice comes out as `texts`, one token each."""
+    wanted = request.wanted
+    num_prompt_tokens = 5
+    prompt = tuple(token(i, f"p{i}", None if i == 0 else -float(i), wanted.prompt_logprobs) for i in range(num_prompt_tokens))
+    echoed = wanted.echo or wanted.prompt_logprobs is not None
+    text = "".join(t.piece.decode() for t in prompt)
+    steps: list[Step] = [Started(num_prompt_tokens, prompt if echoed else (), text if wanted.echo else "")]
+    num_tokens = 0
+    for at, piece in enumerate(texts):
+        if pause_s:
+            steps.append(Pause(pause_s))
+        for choice in range(wanted.num_choices):
+            num_tokens += 1
+            steps.append(Delta(choice, piece, (token(100 + at, piece, -0.5 - at, wanted.logprobs),)))
+    steps += [ChoiceFinished(choice, reason) for choice in range(wanted.num_choices)]
+    return [*steps, Finished(Usage(num_prompt_tokens, num_tokens, 3, 0.001, 0.002, 0.003))]
+
+
+def token(id: int, text: str, logprob: float | None, num_top: int | None) -> TokenOutput:
+    """A token as an engine gives it out: bare unless log probabilities are wanted."""
+    if num_top is None:
+        return TokenOutput(TokenId(id))
+    top = tuple(TopLogprob(TokenId(id + i), f"{text}{i or ''}".encode(), (logprob or 0.0) - i) for i in range(num_top))
+    return TokenOutput(TokenId(id), text.encode(), logprob, top if logprob is not None else ())
+
+
+def failing(error: PublicanError, *before: Step) -> Script:
+    return lambda request: [*before, Failed(error)]
