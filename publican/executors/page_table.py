@@ -73,7 +73,8 @@ class PageTables:
                 self._drop(self._slot(slot), -(-num_tokens // self.page_len))
                 if num_tokens % self.page_len and self.num_pages[slot] * self.page_len > num_tokens:
                     last = self.table[slot, self.num_pages[slot] - 1]
-                    self._filled[last] = min(self._filled[last], num_tokens % self.page_len)
+                    if self._num_users[last] == 1:  # what others read stays, and nobody may write there
+                        self._filled[last] = min(self._filled[last], num_tokens % self.page_len)
             case Free(slot):
                 self._drop(self._slot(slot), 0)
             case _:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from publican.core.errors import PlanError
 from publican.core.executor import Cells, Executor, Pages
+from publican.core.ids import SlotId
 from publican.core.step import CopyPage, Extend, Free, Row, Share, StepPlan, Truncate
 from publican.executors import llama
 from publican.executors.fake import FakeExecutor, fake_info
@@ -195,6 +196,15 @@ def test_a_cut_tail_is_forgotten(drive: Drive, same: Same, kept: int) -> None:
     drive.step({0: first}, num_logits=0)
     drive.truncate(0, kept)
     assert same(drive.step({0: other})[0], alone(drive, first[:kept] + other, 1))
+
+
+def test_cutting_what_others_read_leaves_it_to_them(drive: Drive, same: Same) -> None:
+    tokens = some_tokens(18, 12)
+    drive.step({0: tokens}, num_logits=0)
+    drive.share(0, 1, 12)
+    drive.step({}, num_logits=0)
+    drive.executor.execute(StepPlan((), (Truncate(SlotId(1), 10),)))  # within a page of both
+    assert same(drive.step({0: [5]})[0], alone(drive, [*tokens, 5], 1))
 
 
 def test_a_freed_slot_is_as_new(drive: Drive, same: Same) -> None:

@@ -1,0 +1,67 @@
+"""The best few of a row, equal to NumPy's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from publican.core.errors import EngineError
+from publican.executors.native.cpu.library import Engine
+
+
+def twin(logits: Any, count: int) -> tuple[Any, Any]:
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :count]
+    return order, np.take_along_axis(logits, order, 1)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    rows=st.integers(0, 5),
+    size=st.integers(1, 300),
+    count=st.integers(1, 40),
+    ties=st.booleans(),
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_equal_to_numpy(engine: Engine, seed: int, rows: int, size: int, count: int, ties: bool) -> None:
+    rng = np.random.default_rng(seed)
+    logits: Any = rng.standard_normal((rows, size)).astype(np.float32)
+    if ties:
+        logits = np.round(logits)
+    count = min(count, size)
+    indices, values = engine.top(logits, count)
+    expected_indices, expected_values = twin(logits, count)
+    np.testing.assert_array_equal(indices, expected_indices)
+    np.testing.assert_array_equal(values, expected_values)
+
+
+@pytest.mark.parametrize("count", [1, 50, 1000, 4096])
+def test_a_vocabulary(engine: Engine, count: int) -> None:
+    logits = np.random.default_rng(0).standard_normal((3, 49_152)).astype(np.float32)
+    indices, _ = engine.top(logits, count)
+    np.testing.assert_array_equal(indices, twin(logits, count)[0])
+    np.testing.assert_array_equal(indices[:, 0], logits.argmax(1))
+
+
+def test_infinities_and_nan(engine: Engine) -> None:
+    row = np.array([[np.nan, -np.inf, 3.0, np.inf, np.nan, 3.0]], np.float32)
+    indices, values = engine.top(row, 6)
+    assert indices[0].tolist() == [3, 2, 5, 1, -1, -1]
+    assert values[0, :4].tolist() == [np.inf, 3.0, 3.0, -np.inf]
+
+
+def test_rows_of_a_wider_array(engine: Engine) -> None:
+    whole = np.random.default_rng(2).standard_normal((4, 100)).astype(np.float32)
+    np.testing.assert_array_equal(engine.top(whole[:, :70], 9)[0], twin(whole[:, :70], 9)[0])
+
+
+def test_refusals(engine: Engine) -> None:
+    logits = np.zeros((1, 8), np.float32)
+    for count in (0, -1, 4097):
+        with pytest.raises(EngineError):
+            engine.top(logits, count)
+    with pytest.raises(EngineError):
+        engine.top(logits.astype(np.float64), 1)
