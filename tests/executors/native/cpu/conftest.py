@@ -23,17 +23,12 @@ def library() -> ctypes.CDLL:
     if given:
         return load_library(Path(given))
     path = compiling.FOLDER / compiling.LIBRARY_NAME
-    if not path.exists() or _hash_of(path) != compiling.source_hash():
+    if not compiling.is_current(path):
         try:
             compiling.compile_library(path)
         except compiling.NoCompiler as error:
             pytest.skip(str(error))
     return load_library(path)
-
-
-def _hash_of(path: Path) -> str:
-    """Read from the file's bytes: a library that is loaded once cannot be replaced in the same process."""
-    return compiling.source_hash() if compiling.source_hash().encode() in path.read_bytes() else "another"
 
 
 @pytest.fixture(scope="session", params=ALL_VARIANTS)

@@ -15,7 +15,7 @@ from publican.executors.native.cpu.buffers import Buffers, FormKey
 from publican.executors.native.cpu.kv import KVCache
 from publican.executors.native.cpu.library import Engine
 from publican.executors.native.cpu.packing import PackedMatrix, Packer
-from publican.executors.native.layout import Matrix, QuantizedMatrix, Segment
+from publican.executors.native.layout import Matrix, QuantizedMatrix, Segment, dequantise
 from publican.executors.native.program import Program
 
 Floats = NDArray[np.float32]
@@ -192,10 +192,17 @@ def seen_by(packed: PackedMatrix, x: NDArray[Any], int8: bool) -> Floats:
     return out
 
 
-def product(x: NDArray[Any], w: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """x · wᵀ, and how far off float32 sums may be."""
-    x, w = x.astype(np.float64), w.astype(np.float64)
-    return x @ w.T, 4e-6 * (np.abs(x) @ np.abs(w).T) + 1e-30
+def product(x: NDArray[Any], matrix: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """x · matrixᵀ, and how far off float32 sums may be: a code's share and an offset's may all but cancel."""
+    wide, w = x.astype(np.float64), dequantise(matrix).astype(np.float64)
+    return wide @ w.T, 4e-6 * (np.abs(wide) @ _magnitudes(matrix).T) + 1e-30
+
+
+def _magnitudes(matrix: Matrix) -> NDArray[np.float64]:
+    if not isinstance(matrix, QuantizedMatrix):
+        return np.abs(dequantise(matrix)).astype(np.float64)
+    parts = [Segment(s.bits, s.group_len, s.codes, np.abs(s.scales), np.abs(s.offsets)) for s in matrix.segments]
+    return dequantise(QuantizedMatrix(tuple(parts), matrix.order)).astype(np.float64)
 
 
 def random_quantised(rng: np.random.Generator, n: int, cuts: Sequence[tuple[int, int, int]], ordered: bool = False) -> Matrix:

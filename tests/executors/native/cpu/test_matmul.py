@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from publican.executors.native.cpu import records
 from publican.executors.native.cpu.library import Engine
-from publican.executors.native.layout import DenseMatrix, Matrix, dequantise
+from publican.executors.native.layout import DenseMatrix, Matrix
 from tests.executors.native.cpu.harness import Harness, form_key, product, random_quantised, seen_by
 
 SOME = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -29,7 +29,7 @@ def check_linear(engine: Engine, matrix: Matrix, x: Any, int8: bool) -> None:
     packed = h.packer.pack(matrix)
     h.linear(h.part("x", "y", packed, int8))
     h.run()
-    expected, error = product(seen_by(packed, x, int8), dequantise(matrix))
+    expected, error = product(seen_by(packed, x, int8), matrix)
     assert (np.abs(h.read("y") - expected) <= error).all()
 
 
@@ -83,7 +83,7 @@ def test_huge_and_tiny_activations(engine: Engine, size: float, int8: bool) -> N
     packed = h.packer.pack(matrix)
     h.linear(h.part("x", "y", packed, int8))
     h.run()
-    expected, error = product(seen_by(packed, x, int8), dequantise(matrix))
+    expected, error = product(seen_by(packed, x, int8), matrix)
     assert np.isfinite(h.read("y")).all()
     # Below 1e-30 a group of 32 counts as zero, and bf16 has no denormals on some CPUs.
     assert (np.abs(h.read("y") - expected) <= error + 1e-27).all()
@@ -127,7 +127,7 @@ def test_bias_columns_and_residual(engine: Engine) -> None:
     h.linear(more)
     h.run()
     seen = seen_by(a, x, True)
-    pairs = [product(seen, dequantise(m)) for m in (first, second, third)]
+    pairs = [product(seen, m) for m in (first, second, third)]
     expected = np.concatenate([pairs[0][0] + bias, pairs[1][0]], 1) + 0.5 * pairs[2][0]
     error = np.concatenate([pairs[0][1], pairs[1][1]], 1) + pairs[2][1] + 1e-6
     assert (np.abs(h.read("y") - expected) <= error).all()
@@ -158,7 +158,7 @@ def test_gated(engine: Engine, activation: str, n: int, rows: int) -> None:
     h.add(records.GATED, op)
     h.run()
     seen = seen_by(a, x, True)
-    g, u = product(seen, dequantise(gate))[0], product(seen, dequantise(up))[0]
+    g, u = product(seen, gate)[0], product(seen, up)[0]
     inner = g if activation == "silu" else 2 * np.sqrt(2 / np.pi) * (g + 0.044715 * g**3)
     expected = g / (1 + np.exp(-inner)) * u
     got = h.read("y")

@@ -106,7 +106,11 @@ def test_embedding_out_of_a_packed_matrix(engine: Engine, cuts: Any, ordered: bo
 @pytest.mark.parametrize("kind", ["f32", "f16", "bf16"])
 def test_embedding_out_of_a_dense_matrix(engine: Engine, kind: str, raw: bool) -> None:
     values = np.random.default_rng(5).standard_normal((37, 45)).astype(np.float32)
-    stored: Any = {"f32": values, "f16": values.astype(np.float16), "bf16": (to_bf16(values).view(np.uint32) >> 16).astype(np.uint16)}
+    stored: Any = {
+        "f32": values,
+        "f16": values.astype(np.float16),
+        "bf16": (to_bf16(values).view(np.uint32) >> 16).astype(np.uint16),
+    }
     matrix = DenseMatrix(stored[kind])
     tokens = [36, 0, 20]
     np.testing.assert_array_equal(embed(engine, matrix, tokens, raw), 2 * dequantise(matrix)[tokens])

@@ -1,0 +1,349 @@
+// Ragged paged attention.
+//
+// The cache holds blocks of 16 tokens (drawn in rope.h): for K two dims of 16 tokens side by side, for V two tokens of all
+// dims, so that both products are dots with a broadcast pair and nothing is ever summed across lanes or transposed:
+//
+//     score[16 tokens] += K[dim pair][16 tokens] · (q[2p], q[2p+1])        for each dim pair p
+//     out[16 dims]     += V[token pair][16 dims] · (p[2t], p[2t+1])        for each token pair t
+//
+// A tile is a few tokens of one sequence and the query heads that share one KV head: its rows. The context is cut into
+// chunks of kChunkLen at multiples of kChunkLen; each gives a partial softmax, and partials are merged in order. So a row's
+// result is a function of its own context, whoever computed which chunk, and whatever rows shared its tile.
+#pragma once
+
+constexpr float kNothing = -__builtin_inff();
+
+// Scores of a chunk, and what the softmax makes of them: bf16 weights, zero where masked.
+struct ChunkScores {
+    alignas(64) float scores[kMaxTileRows][kChunkLen];
+    alignas(64) uint16_t weights[kMaxTileRows][kChunkLen];
+};
+
+// A partial softmax of each row: Σ e^(score - highest) · v, the sum of the weights, and the highest score.
+struct Partial {
+    float *out;      // [rows][padded]
+    float *weight;   // [rows]
+    float *highest;  // [rows]
+};
+
+INLINE Partial partial_at(float *memory, int padded) {
+    return {memory, memory + (int64_t)kMaxTileRows * padded, memory + (int64_t)kMaxTileRows * (padded + 1)};
+}
+
+struct TileRows {
+    int sequence;
+    int first_row;      // among the step's tokens
+    int num_tokens;
+    int position;       // of the first token
+    int kv_head;
+    int first_head;     // query head
+    int num_heads;
+    int num_rows;       // num_tokens * num_heads, token by token
+};
+
+// What a row sees: positions from … to - 1.
+struct Range { int from, to; };
+
+INLINE Range visible(const PcpuAttend &a, int position) {
+    const int from = a.window > 0 && position + 1 > a.window ? position + 1 - a.window : 0;
+    return {from, position + 1};
+}
+
+struct Queries {
+    alignas(64) uint16_t halves[kMaxTileRows * kMaxHeadDim];
+    float sums[kMaxTileRows];   // of the rounded numbers, for int8 keys
+};
+
+INLINE void load_queries(const PcpuAttend &a, const TileRows &tile, int head_dim, int padded, Queries &q) {
+    for (int r = 0; r < tile.num_rows; r++) {
+        const int token = r / tile.num_heads, head = tile.first_head + r % tile.num_heads;
+        const float *x = row_of(a.src, tile.first_row + token) + (int64_t)head * head_dim;
+        uint16_t *out = q.halves + r * padded;
+        float total = 0.0f;
+        for (int i = 0; i < padded; i += 16) {
+            store_bf16(out + i, load_first(x + i, head_dim - i));
+            for (int j = i; j < i + 16; j++) total += from_bf16(out[j]);
+        }
+        q.sums[r] = total;
+    }
+}
+
+template <bool INT8>
+INLINE Words load_pairs(const uint8_t *p, int64_t index) {
+    return INT8 ? widen_to_bf16(p + index * 32) : load_words((const uint16_t *)(p + index * 64));
+}
+
+// Raw scores of ROWS rows for BLOCKS blocks of 16 tokens.
+template <int ROWS, int BLOCKS, bool INT8>
+void score_tile(const uint8_t *const *blocks, const uint16_t *q, int padded, float *scores) {
+    Vf total[ROWS][BLOCKS];
+    for (int r = 0; r < ROWS; r++) {
+        for (int b = 0; b < BLOCKS; b++) total[r][b] = zero();
+    }
+    for (int p = 0; p < padded / 2; p++) {
+        Words k[BLOCKS];
+#pragma GCC unroll 4
+        for (int b = 0; b < BLOCKS; b++) k[b] = load_pairs<INT8>(blocks[b], p);
+#pragma GCC unroll 4
+        for (int r = 0; r < ROWS; r++) {
+            const uint32_t pair = two_halves(q + r * padded + 2 * p);
+#pragma GCC unroll 4
+            for (int b = 0; b < BLOCKS; b++) total[r][b] = dot_bf16(total[r][b], k[b], pair);
+        }
+    }
+    for (int r = 0; r < ROWS; r++) {
+        for (int b = 0; b < BLOCKS; b++) store(scores + r * kChunkLen + b * 16, total[r][b]);
+    }
+}
+
+template <int ROWS, bool INT8>
+INLINE void score_rows(const uint8_t *const *blocks, int first, int end, const uint16_t *q, int padded, float *scores) {
+    int b = first;
+    for (; b + kScoreBlocks <= end; b += kScoreBlocks) {
+        score_tile<ROWS, kScoreBlocks, INT8>(blocks + b, q, padded, scores + b * 16);
+    }
+    for (; b < end; b++) score_tile<ROWS, 1, INT8>(blocks + b, q, padded, scores + b * 16);
+}
+
+// out[ROWS][VECTORS * 16 dims from `dim`] of the chunk's blocks first … end - 1; starts from zero.
+template <int ROWS, int VECTORS, bool INT8>
+void weigh_tile(const uint8_t *const *blocks, int first, int end, const uint16_t *weights, int padded, int dim, float *out) {
+    Vf total[ROWS][VECTORS];
+    for (int r = 0; r < ROWS; r++) {
+        for (int c = 0; c < VECTORS; c++) total[r][c] = zero();
+    }
+    const int64_t values = (int64_t)16 * padded * (INT8 ? 1 : 2);  // V lies behind K
+    for (int b = first; b < end; b++) {
+        for (int t = 0; t < 8; t++) {
+            Words v[VECTORS];
+#pragma GCC unroll 4
+            for (int c = 0; c < VECTORS; c++) v[c] = load_pairs<INT8>(blocks[b] + values, (t * padded + dim) / 16 + c);
+#pragma GCC unroll 4
+            for (int r = 0; r < ROWS; r++) {
+                const uint32_t pair = two_halves(weights + r * kChunkLen + b * 16 + 2 * t);
+#pragma GCC unroll 4
+                for (int c = 0; c < VECTORS; c++) total[r][c] = dot_bf16(total[r][c], v[c], pair);
+            }
+        }
+    }
+    for (int r = 0; r < ROWS; r++) {
+        for (int c = 0; c < VECTORS; c++) store(out + (int64_t)r * padded + dim + c * 16, total[r][c]);
+    }
+}
+
+template <int ROWS, bool INT8>
+INLINE void weigh_rows(const uint8_t *const *blocks, int first, int end, const uint16_t *weights, int padded, float *out) {
+    int dim = 0;
+    for (; dim + 64 <= padded && kScoreBlocks == 4; dim += 64) weigh_tile<ROWS, 4, INT8>(blocks, first, end, weights, padded, dim, out);
+    for (; dim + 32 <= padded; dim += 32) weigh_tile<ROWS, 2, INT8>(blocks, first, end, weights, padded, dim, out);
+    for (; dim < padded; dim += 16) weigh_tile<ROWS, 1, INT8>(blocks, first, end, weights, padded, dim, out);
+}
+
+// Scores of one row into weights. `from`, `to`: the tokens of the chunk that the row sees. False where it sees none.
+template <bool INT8>
+INLINE bool soften_row(const PcpuAttend &a, const uint8_t *const *blocks, int first, int end, int padded, Range sees,
+                       float q_sum, float *scores, uint16_t *weights, float *weight, float *top) {
+    Vf most = splat(kNothing);
+    for (int b = first; b < end; b++) {
+        Vf x = load(scores + b * 16);
+        if (INT8) {
+            const float *scales = (const float *)(blocks[b] + (int64_t)32 * padded);
+            x = mul(sub(x, splat(128.0f * q_sum)), load(scales));
+        }
+        x = mul(x, splat(a.scale));
+        if (a.softcap > 0.0f) x = soft_cap(x, a.softcap);
+        x = keep_lanes(x, sees.from - b * 16, sees.to - b * 16, kNothing);
+        store(scores + b * 16, x);
+        most = max(most, x);
+    }
+    *top = highest(most);
+    Vf total = zero();
+    for (int b = first; b < end; b++) {
+        const Vf e = keep_lanes(exp(sub(load(scores + b * 16), splat(*top))), sees.from - b * 16, sees.to - b * 16, 0.0f);
+        total = add(total, e);
+        if (INT8) {
+            const float *scales = (const float *)(blocks[b] + (int64_t)32 * padded) + 16;
+            store_bf16(weights + b * 16, mul(e, load(scales)));
+        } else {
+            store_bf16(weights + b * 16, e);
+        }
+    }
+    *weight = sum(total);
+    return *top > kNothing;
+}
+
+// int8 values were stored as 128 + code: take 128 · Σ weights away again.
+INLINE void take_bias_away(const uint16_t *weights, int first, int end, int padded, float *out) {
+    float total = 0.0f;
+    for (int i = first * 16; i < end * 16; i++) total += from_bf16(weights[i]);
+    for (int i = 0; i < padded; i += 16) store(out + i, sub(load(out + i), splat(128.0f * total)));
+}
+
+template <int COUNT>
+struct Rows { static constexpr int count = COUNT; };
+
+// Calls body(Rows<n>, first row) for groups of kScoreRows rows, then for what is left in one group.
+template <class Body>
+INLINE void for_row_groups(int num_rows, const Body &body) {
+    int r = 0;
+    for (; r + kScoreRows <= num_rows; r += kScoreRows) body(Rows<kScoreRows>(), r);
+    const int left = num_rows - r;
+    if (left == 1) body(Rows<1>(), r);
+    if (left == 2 && kScoreRows > 2) body(Rows<(kScoreRows > 2 ? 2 : 1)>(), r);
+    if (left == 3 && kScoreRows > 3) body(Rows<(kScoreRows > 3 ? 3 : 1)>(), r);
+}
+
+// The partial softmax of one chunk, [chunk * kChunkLen, + kChunkLen), of all the tile's rows.
+template <bool INT8>
+void compute_chunk(const PcpuAttend &a, const Step &step, const TileRows &tile, const Queries &q, int chunk, Partial partial) {
+    ChunkScores work;
+    const int padded = padded_head(*step.cache), start = chunk * kChunkLen;
+    const Range seen = {visible(a, tile.position).from, tile.position + tile.num_tokens};
+    const int first = seen.from > start ? (seen.from - start) / 16 : 0;
+    const int end = seen.to - start < kChunkLen ? (seen.to - start + 15) / 16 : kChunkLen / 16;
+    const uint8_t *blocks[kChunkLen / 16];
+    for (int b = first; b < end; b++) blocks[b] = kv_block(step, tile.sequence, start + b * 16, a.layer, tile.kv_head);
+    for_row_groups(tile.num_rows, [&](auto rows, int r) INLINE_BODY {
+        score_rows<rows.count, INT8>(blocks, first, end, q.halves + r * padded, padded, work.scores[r]);
+    });
+    for (int r = 0; r < tile.num_rows; r++) {
+        Range sees = visible(a, tile.position + r / tile.num_heads);
+        sees.from -= start, sees.to -= start;
+        soften_row<INT8>(a, blocks, first, end, padded, sees, q.sums[r], work.scores[r], work.weights[r], partial.weight + r,
+                         partial.highest + r);
+    }
+    for_row_groups(tile.num_rows, [&](auto rows, int r) INLINE_BODY {
+        weigh_rows<rows.count, INT8>(blocks, first, end, work.weights[r], padded, partial.out + (int64_t)r * padded);
+    });
+    for (int r = 0; INT8 && r < tile.num_rows; r++) {
+        take_bias_away(work.weights[r], first, end, padded, partial.out + (int64_t)r * padded);
+    }
+}
+
+// e^(a - b) for a <= b, where a may be minus infinity.
+INLINE float decay(float a, float b) {
+    float lanes[16];
+    if (!(a > kNothing)) return 0.0f;
+    store(lanes, exp(splat(a - b)));
+    return a == b ? 1.0f : lanes[0];
+}
+
+// total = total + part, for each row.
+INLINE void merge(Partial total, Partial part, int num_rows, int padded) {
+    for (int r = 0; r < num_rows; r++) {
+        if (!(part.highest[r] > kNothing)) continue;
+        const float top = total.highest[r] > part.highest[r] ? total.highest[r] : part.highest[r];
+        const float keep = decay(total.highest[r], top), grow = decay(part.highest[r], top);
+        float *out = total.out + (int64_t)r * padded;
+        const float *more = part.out + (int64_t)r * padded;
+        for (int i = 0; i < padded; i += 16) {
+            store(out + i, fma(load(more + i), splat(grow), mul(load(out + i), splat(keep))));
+        }
+        total.weight[r] = total.weight[r] * keep + part.weight[r] * grow;
+        total.highest[r] = top;
+    }
+}
+
+INLINE void clear(Partial total, int num_rows, int padded) {
+    for (int i = 0; i < num_rows * padded; i += 16) store(total.out + i, zero());
+    for (int r = 0; r < num_rows; r++) total.weight[r] = 0.0f, total.highest[r] = kNothing;
+}
+
+INLINE void finish(const PcpuAttend &a, const TileRows &tile, int head_dim, int padded, Partial total) {
+    for (int r = 0; r < tile.num_rows; r++) {
+        const int64_t row = tile.first_row + r / tile.num_heads;
+        const int column = (tile.first_head + r % tile.num_heads) * head_dim;
+        float *out = total.out + (int64_t)r * padded;
+        const Vf inverse = splat(1.0f / total.weight[r]);
+        for (int i = 0; i < padded; i += 16) store(out + i, mul(load(out + i), inverse));
+        if (a.dst.data) __builtin_memcpy(row_of(a.dst, row) + column, out, (size_t)head_dim * 4);
+        for (int i = 0; i < a.num_forms; i++) write_piece(out, *a.forms[i], row, column, head_dim);
+    }
+}
+
+INLINE TileRows rows_of_tile(const PcpuAttend &a, const Step &step, int64_t tile, int64_t head_tile) {
+    const AttentionPlan &plan = step.attention;
+    const int queries = a.num_heads / step.cache->num_kv_heads;
+    const int tiles_per_head = plan.num_head_tiles / step.cache->num_kv_heads;
+    const int s = plan.tile_sequences[tile], offset = plan.tile_offsets[tile];
+    const int left = step.batch->lengths[s] - offset;
+    const int group = (int)(head_tile % tiles_per_head) * plan.heads_per_tile;
+    TileRows t;
+    t.sequence = s;
+    t.first_row = step.batch->starts[s] + offset;
+    t.num_tokens = left < plan.tile_len ? left : plan.tile_len;
+    t.position = step.batch->past[s] + offset;
+    t.kv_head = (int)(head_tile / tiles_per_head);
+    t.first_head = t.kv_head * queries + group;
+    t.num_heads = queries - group < plan.heads_per_tile ? queries - group : plan.heads_per_tile;
+    t.num_rows = t.num_tokens * t.num_heads;
+    return t;
+}
+
+struct AttendMemory {
+    Queries queries;
+    alignas(64) float total[kMaxTileRows * (kMaxHeadDim + 2)];
+    alignas(64) float part[kMaxTileRows * (kMaxHeadDim + 2)];
+};
+
+INLINE void compute_partial(const PcpuAttend &a, const Step &step, const TileRows &t, const Queries &q, int chunk, Partial out) {
+    if (step.cache->int8) {
+        compute_chunk<true>(a, step, t, q, chunk, out);
+    } else {
+        compute_chunk<false>(a, step, t, q, chunk, out);
+    }
+}
+
+struct Chunks { int first, end; };
+
+INLINE Chunks chunks_of(const PcpuAttend &a, const TileRows &t) {
+    return {visible(a, t.position).from / kChunkLen, (t.position + t.num_tokens + kChunkLen - 1) / kChunkLen};
+}
+
+inline void attend_tile(const PcpuAttend &a, const Step &step, const TileRows &t, AttendMemory &memory) {
+    const int padded = padded_head(*step.cache);
+    load_queries(a, t, step.cache->head_dim, padded, memory.queries);
+    const Partial total = partial_at(memory.total, padded), part = partial_at(memory.part, padded);
+    clear(total, t.num_rows, padded);
+    const Chunks chunks = chunks_of(a, t);
+    for (int chunk = chunks.first; chunk < chunks.end; chunk++) {
+        compute_partial(a, step, t, memory.queries, chunk, part);
+        merge(total, part, t.num_rows, padded);
+    }
+    finish(a, t, step.cache->head_dim, padded, total);
+}
+
+// One chunk of a tile; whoever finishes a tile's last chunk merges all of them, in order.
+inline void attend_chunk(const PcpuAttend &a, const Step &step, const TileRows &t, int64_t item, int chunk, AttendMemory &memory) {
+    const AttentionPlan &plan = step.attention;
+    const Chunks chunks = chunks_of(a, t);
+    if (chunk < chunks.first || chunk >= chunks.end) return;
+    const int padded = padded_head(*step.cache);
+    float *partials = plan.partials + item * plan.max_chunks * plan.partial_floats;
+    load_queries(a, t, step.cache->head_dim, padded, memory.queries);
+    compute_partial(a, step, t, memory.queries, chunk, partial_at(partials + chunk * plan.partial_floats, padded));
+    if (__atomic_add_fetch(&plan.num_done[item], 1, __ATOMIC_ACQ_REL) < chunks.end - chunks.first) return;
+    __atomic_store_n(&plan.num_done[item], 0, __ATOMIC_RELAXED);
+    const Partial total = partial_at(memory.total, padded);
+    clear(total, t.num_rows, padded);
+    for (int c = chunks.first; c < chunks.end; c++) {
+        merge(total, partial_at(partials + c * plan.partial_floats, padded), t.num_rows, padded);
+    }
+    finish(a, t, step.cache->head_dim, padded, total);
+}
+
+inline void attend(const void *op, const Step &step, Worker &worker) {
+    const auto &a = *(const PcpuAttend *)op;
+    const AttentionPlan &plan = step.attention;
+    const int64_t num_items = (int64_t)plan.num_tiles * plan.num_head_tiles;
+    AttendMemory memory;
+    for (Span span; take(worker, num_items * plan.max_chunks, 1, span);) {
+        const int64_t item = span.first / plan.max_chunks;
+        const TileRows tile = rows_of_tile(a, step, item / plan.num_head_tiles, item % plan.num_head_tiles);
+        if (plan.max_chunks == 1) {
+            attend_tile(a, step, tile, memory);
+        } else {
+            attend_chunk(a, step, tile, item, (int)(span.first % plan.max_chunks), memory);
+        }
+    }
+}

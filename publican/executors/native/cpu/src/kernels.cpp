@@ -1,0 +1,44 @@
+// The kernels of one instruction set. Compiled several times: the flags choose the instructions and PCPU_VARIANT the name.
+//
+// Everything is in an unnamed namespace, so that no symbol but the table leaves this file (kernels.h says why).
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define INLINE_BODY __attribute__((always_inline))
+
+namespace pcpu {
+namespace {
+
+#include "simd.h"
+#include "queue.h"
+#include "activation.h"
+#include "tiles.h"
+#include "rowwise.h"
+#include "matmul.h"
+#include "rope.h"
+#include "attention.h"
+#include "top.h"
+
+}  // namespace
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b) JOIN_(a, b)
+#define TEXT_(a) #a
+#define TEXT(a) TEXT_(a)
+
+const Kernels *JOIN(kernels_, PCPU_VARIANT)() {
+    // In the order of PcpuKind.
+    static constexpr Kernels kernels = {
+        TEXT(PCPU_VARIANT),
+        {embed, norm, convert, add_rows, store_kv, linear, gated, attend, final_norm},
+        top,
+    };
+    return &kernels;
+}
+
+}  // namespace pcpu

@@ -1,0 +1,138 @@
+// Linear and gated layers: which panels and rows a worker computes, and what becomes of the sums.
+#pragma once
+
+// Activations that stay in the second-level cache while several panels pass over them.
+constexpr int64_t kRowBlockBytes = 384 * 1024;
+// From so many rows on, panels are taken a few at a time; below it a worker's whole range is a handful of pieces.
+constexpr int64_t kManyRows = 48;
+
+INLINE int64_t rows_per_block(int num_inputs, bool int8) {
+    const int64_t rows = kRowBlockBytes / ((int64_t)num_inputs * (int8 ? 1 : 2)) / kMaxRows * kMaxRows;
+    return rows < kMaxRows ? kMaxRows : rows;
+}
+
+INLINE int64_t panels_per_take(int64_t num_panels, int workers, int64_t num_rows) {
+    const int64_t pieces = num_rows >= kManyRows ? 16 : 6;
+    const int64_t count = num_panels / (workers * pieces);
+    return count < 1 ? 1 : count > 16 ? 16 : count;
+}
+
+INLINE bool reads_int8(const Input &input) { return input.form && input.form->form == PCPU_INT8; }
+
+// sums [rows][16] of one panel.
+INLINE void compute_panel(const PcpuMatrix &matrix, const Input &input, int64_t panel, int64_t row, int rows, float *sums) {
+    for (int r = 0; r < rows; r++) store(sums + r * 16, zero());
+    for (int i = 0; i < matrix.num_segments; i++) {
+        const PcpuSegment &segment = matrix.segments[i];
+        const uint8_t *data = segment.data + panel * segment.panel_bytes;
+        pick_tile(segment, reads_int8(input), rows)(segment, data, input, row, sums);
+    }
+}
+
+// Calls body(item, row, rows) for each item of a span and each tile of rows; a block of rows stays near while items pass.
+template <class Body>
+INLINE void for_tiles(const Span &span, int64_t num_rows, int64_t block_rows, const Body &body) {
+    for (int64_t first = 0; first < num_rows; first += block_rows) {
+        const int64_t count = first + block_rows < num_rows ? block_rows : num_rows - first;
+        const int64_t num_tiles = (count + kMaxRows - 1) / kMaxRows;
+        for (int64_t item = span.first; item < span.end; item++) {
+            for (int64_t t = 0; t < num_tiles; t++) {
+                const int64_t row = count * t / num_tiles;
+                body(item, first + row, (int)(count * (t + 1) / num_tiles - row));
+            }
+        }
+    }
+}
+
+INLINE int64_t num_panels(const PcpuMatrix &matrix) { return (matrix.num_outputs + 15) / 16; }
+
+struct Target {
+    float *data;
+    int64_t stride;
+};
+
+// y + bias, then into dst or onto it; the last panel is cut where the outputs end.
+INLINE void put(const PcpuLinear &op, const PcpuPart &part, const Target &target, int64_t panel, int64_t row, Vf y) {
+    const int left = part.matrix->num_outputs - (int)panel * 16;
+    if (part.bias) y = add(y, load(part.bias + panel * 16));
+    float *out = target.data + row * target.stride + part.column + panel * 16;
+    if (part.add) {
+        y = fma(splat(part.scale), y, load_first(out, left));
+    } else if (op.logits) {
+        y = mul(y, splat(part.scale));
+        if (op.softcap > 0.0f) y = soft_cap(y, op.softcap);
+    }
+    if (left >= 16) {
+        store(out, y);
+    } else {
+        store_first(out, y, left);
+    }
+}
+
+inline void linear(const void *op, const Step &step, Worker &worker) {
+    const auto &l = *(const PcpuLinear *)op;
+    const int64_t num_rows = l.logits ? step.batch->num_logit_rows : step.batch->num_tokens;
+    if (num_rows == 0) return;
+    int64_t total = 0;
+    for (int i = 0; i < l.num_parts; i++) total += num_panels(*l.parts[i].matrix);
+    const int64_t count = panels_per_take(total, worker.count, num_rows);
+    for (Span span; take(worker, total, count, span);) {
+        int64_t before = 0;
+        for (int i = 0; i < l.num_parts; i++) {
+            const PcpuPart &part = l.parts[i];
+            const int64_t here = num_panels(*part.matrix);
+            const Span own = {span.first > before ? span.first - before : 0, span.end - before < here ? span.end - before : here};
+            before += here;
+            if (own.first >= own.end) continue;
+            const Input input = {part.x, part.src.data, part.src.stride};
+            const Target target = l.logits ? Target{step.batch->logits, step.batch->logits_stride}
+                                           : Target{part.dst.data, part.dst.stride};
+            const int64_t block = rows_per_block(part.matrix->num_inputs, reads_int8(input));
+            for_tiles(own, num_rows, block, [&](int64_t panel, int64_t row, int rows) INLINE_BODY {
+                alignas(64) float sums[kMaxRows * 16];
+                compute_panel(*part.matrix, input, panel, row, rows, sums);
+                for (int r = 0; r < rows; r++) put(l, part, target, panel, row + r, load(sums + r * 16));
+            });
+        }
+    }
+}
+
+INLINE Vf gate_value(int activation, Vf gate, Vf up) {
+    return mul(activation == PCPU_SILU ? silu(gate) : gelu_tanh(gate), up);
+}
+
+// An item is 32 outputs, so that whoever computes them can also bring them into the form that the next layer reads.
+inline void gated(const void *op, const Step &step, Worker &worker) {
+    const auto &g = *(const PcpuGated *)op;
+    const int num_outputs = g.gate->num_outputs;
+    const int64_t num_items = (num_outputs + 31) / 32, panels = num_panels(*g.gate);
+    const Input gate_input = {g.gate_x, g.src.data, g.src.stride}, up_input = {g.up_x, g.src.data, g.src.stride};
+    const int64_t num_rows = step.batch->num_tokens;
+    const int64_t block = rows_per_block(g.gate->num_inputs, reads_int8(gate_input));
+    const int64_t count = panels_per_take(num_items, worker.count, num_rows);
+    for (Span span; take(worker, num_items, count, span);) {
+        for_tiles(span, num_rows, block, [&](int64_t item, int64_t row, int rows) INLINE_BODY {
+            alignas(64) float gates[kMaxRows * 16], ups[kMaxRows * 16], values[kMaxRows * 32];
+            for (int half = 0; half < 2; half++) {
+                const int64_t panel = 2 * item + half;
+                const int left = num_outputs - (int)panel * 16;
+                if (panel < panels) {
+                    compute_panel(*g.gate, gate_input, panel, row, rows, gates);
+                    compute_panel(*g.up, up_input, panel, row, rows, ups);
+                }
+                for (int r = 0; r < rows; r++) {
+                    const Vf value = panel < panels ? gate_value(g.activation, load(gates + r * 16), load(ups + r * 16)) : zero();
+                    store(values + r * 32 + half * 16, keep_lanes(value, 0, left, 0.0f));
+                }
+            }
+            for (int r = 0; r < rows; r++) {
+                if (g.dst.data) {
+                    float *out = row_of(g.dst, row + r) + item * 32;
+                    store(out, load(values + r * 32));
+                    store(out + 16, load(values + r * 32 + 16));
+                }
+                if (g.form) write_piece(values + r * 32, *g.form, row + r, (int)item * 32, 32);
+            }
+        });
+    }
+}

@@ -1,0 +1,215 @@
+// The plain C structures that Python fills in (records.py mirrors this file, in the same order) and the kernels read.
+//
+// A program is an array of `PcpuRecord`, made once when a model is loaded. Per step only `PcpuBatch` changes. Nothing here
+// owns memory: every pointer is kept alive by the caller for as long as it may be used.
+#pragma once
+
+#include <stdint.h>
+
+#define PCPU_ABI 1
+
+// Rows of every buffer are this many floats apart at least, with zeros behind the last number: kernels read whole vectors.
+#define PCPU_PAD 32
+// Outputs of one panel of packed weights, and tokens of one block of the KV cache.
+#define PCPU_LANES 16
+
+enum PcpuError {
+    PCPU_OK = 0,
+    PCPU_BAD_RECORD = 1,      // a record with a missing pointer, an unknown kind or sizes that disagree
+    PCPU_BAD_BATCH = 2,       // a token, position, page or row out of range
+    PCPU_BAD_MATRIX = 3,      // a matrix that cannot be packed, or was not
+    PCPU_NO_VARIANT = 4,      // the CPU lacks what the variant needs, or it was not compiled
+    PCPU_NO_MEMORY = 5,
+    PCPU_NO_THREADS = 6,
+    PCPU_BUSY = 7,            // two threads in one engine
+};
+
+// How the weights of a segment are stored. The K inputs of a panel follow one another; see pack.h for the drawings.
+enum PcpuStorage { PCPU_CODES4 = 0, PCPU_CODES8 = 1, PCPU_BF16 = 2, PCPU_F16 = 3, PCPU_F32 = 4 };
+
+struct PcpuSegment {
+    const uint8_t *data;       // panels of 16 outputs, one after the other
+    int64_t panel_bytes;
+    int32_t storage;
+    int32_t block_len;         // inputs that share one integer sum: 16 or 32 (codes), 4 (bf16), 1 (f16, f32)
+    int32_t blocks_per_group;  // blocks that share a scale and an offset
+    int32_t num_blocks;
+    int32_t wide_scales;       // scales and offsets are float32, else float16
+    int32_t first_input;       // where its inputs begin in a row of the activation; a multiple of 32
+};
+
+struct PcpuMatrix {
+    const struct PcpuSegment *segments;
+    int32_t num_segments;
+    int32_t num_outputs;
+    int32_t num_inputs;        // width of the activation it reads, padding included
+};
+
+struct PcpuBuffer {
+    float *data;               // [rows][stride]
+    int32_t width;
+    int32_t stride;
+};
+
+enum PcpuForm { PCPU_INT8 = 0, PCPU_HALVES = 1 };
+
+// Rows of a buffer in the form that matrices of codes (or of bf16) read.
+struct PcpuActivation {
+    int32_t form;
+    int32_t width;             // a multiple of 32
+    const int32_t *gather;     // [width], which number of the buffer's row each one is, -1 for zero; null for the identity
+    int8_t *codes;             // [rows][width]                                            int8 only
+    float *scales;             // [rows][width / 32]                                       int8 only
+    uint16_t *halves;          // [rows][width], bf16; of every four the middle two swapped   bf16 only
+    float *sums;               // [rows][width / 32], of what the row's numbers became
+    float *sums16;             // [rows][width / 16]
+};
+
+enum PcpuKind {
+    PCPU_EMBED = 0,
+    PCPU_NORM = 1,
+    PCPU_CONVERT = 2,
+    PCPU_ADD = 3,
+    PCPU_STORE_KV = 4,
+    PCPU_LINEAR = 5,
+    PCPU_GATED = 6,
+    PCPU_ATTEND = 7,
+    PCPU_FINAL_NORM = 8,
+    PCPU_NUM_KINDS = 9,
+};
+
+// dst[m] = scale * table[token of m]. Either `table` (packed) or `rows` (row-major, dense) is set.
+struct PcpuEmbed {
+    struct PcpuBuffer dst;
+    const struct PcpuMatrix *table;
+    const int32_t *gather;     // of a packed table with ordered inputs
+    const void *rows;
+    int32_t rows_storage;      // PCPU_BF16, PCPU_F16 or PCPU_F32
+    int32_t num_tokens;
+    float scale;
+};
+
+// RMSNorm; also PCPU_FINAL_NORM, which takes the rows that want logits (to `forms` and dst) or hidden states.
+struct PcpuNorm {
+    struct PcpuBuffer src;
+    struct PcpuBuffer dst;
+    const float *weight;       // padded to the stride of src
+    float eps;
+    int32_t num_forms;
+    const struct PcpuActivation *const *forms;
+};
+
+struct PcpuConvert {
+    struct PcpuBuffer src;
+    int32_t num_forms;
+    const struct PcpuActivation *const *forms;
+};
+
+struct PcpuAdd {
+    struct PcpuBuffer src, dst;
+    float scale;
+};
+
+// y = matrix * x + bias; then dst[:, column:] = y, or with add: dst += scale * y.
+struct PcpuPart {
+    const struct PcpuMatrix *matrix;
+    const struct PcpuActivation *x;  // null for F16 and F32 matrices, which read `src`
+    struct PcpuBuffer src;
+    struct PcpuBuffer dst;
+    const float *bias;               // padded to 16, or null
+    int32_t column;
+    int32_t add;
+    float scale;
+};
+
+struct PcpuLinear {
+    const struct PcpuPart *parts;    // independent of one another; run as one phase
+    int32_t num_parts;
+    int32_t logits;                  // the rows that want logits, into the batch's own: y = softcap(scale * y)
+    float softcap;
+};
+
+enum PcpuGate { PCPU_SILU = 0, PCPU_GELU_TANH = 1 };
+
+// dst = activation(gate * x) * (up * x)
+struct PcpuGated {
+    const struct PcpuMatrix *gate, *up;
+    const struct PcpuActivation *gate_x, *up_x;
+    struct PcpuBuffer src;
+    struct PcpuBuffer dst;               // data is null where only `form` is read
+    const struct PcpuActivation *form;   // without gather, or null
+    int32_t activation;
+};
+
+struct PcpuStoreKV {
+    struct PcpuBuffer src;     // [q heads | k heads | v heads]
+    const float *cos, *sin;    // [context_len][rope_half], or null for no rotation
+    int32_t rope_half;
+    int32_t context_len;
+    const float *q_norm, *k_norm;  // or null
+    int32_t norm_width;        // 0: over each head; else over all heads together
+    float eps;
+    int32_t layer;
+    int32_t num_heads;
+};
+
+struct PcpuAttend {
+    struct PcpuBuffer src, dst;    // dst.data is null where only the forms are read
+    int32_t num_forms;
+    const struct PcpuActivation *const *forms;  // without gather, and only if head_dim is a multiple of 32
+    int32_t layer;
+    int32_t num_heads;
+    int32_t window;
+    float scale;
+    float softcap;
+};
+
+struct PcpuRecord {
+    int32_t kind;
+    const void *op;
+};
+
+struct PcpuProgram {
+    const struct PcpuRecord *records;
+    int32_t num_records;
+    int32_t max_tokens;        // rows of every buffer and form
+    int32_t max_logits;        // rows of what PCPU_FINAL_NORM writes
+};
+
+// The KV cache. A page holds [layer][block of 16 tokens][kv head] of one K and one V each; see attention.h.
+struct PcpuCache {
+    uint8_t *data;
+    int64_t page_bytes;
+    int32_t num_pages;
+    int32_t page_len;          // a multiple of 16
+    int32_t num_layers;
+    int32_t num_kv_heads;
+    int32_t head_dim;
+    int32_t int8;              // else bf16
+};
+
+struct PcpuBatch {
+    int32_t num_tokens, num_sequences;
+    int32_t table_width;       // page entries per sequence
+    int32_t num_logit_rows, num_hidden_rows;
+    const int32_t *tokens, *positions, *owners;
+    const int32_t *starts, *lengths, *past;
+    const int32_t *pages;
+    const int32_t *logit_rows, *hidden_rows;
+    float *logits;             // [num_logit_rows][logits_stride]
+    int64_t logits_stride;
+    float *hidden;             // [num_hidden_rows][hidden_stride]
+    int64_t hidden_stride;
+};
+
+// A matrix as it is in a file, on its way into panels; see pack.h.
+struct PcpuSource {
+    const void *values;        // uint8 codes [num_outputs][row_stride], or uint16 / float32 numbers
+    int64_t row_stride;        // in elements
+    const float *scales;       // [num_outputs][scale_stride]; codes only
+    const float *offsets;
+    int64_t scale_stride;
+    int32_t num_outputs;
+    int32_t num_inputs;
+    int32_t group_len;
+};
