@@ -17,19 +17,18 @@ def uvicorn_config(app: ASGIApp, **where: Any) -> uvicorn.Config:
     No access log (`record` writes a better line), no second logging configuration, and pings on websockets that forgive a
     client that is busy for a minute.
     """
-    return uvicorn.Config(
-        app,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        date_header=False,
-        lifespan="off",
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=GRACE_S,
-        ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
-        ws_ping_interval=30.0,
-        ws_ping_timeout=90.0,
-        ws_per_message_deflate=False,
-        **where,
-    )
+    ours: dict[str, Any] = {
+        "access_log": False,
+        "log_config": None,
+        "server_header": False,
+        "date_header": False,
+        "lifespan": "off",
+        "proxy_headers": False,
+        "timeout_keep_alive": 75,
+        "timeout_graceful_shutdown": GRACE_S,
+        "ws_max_size": MAX_SOCKET_MESSAGE_BYTES,
+        "ws_ping_interval": 30.0,
+        "ws_ping_timeout": 90.0,
+        "ws_per_message_deflate": False,
+    }
+    return uvicorn.Config(app, **{**ours, **where})

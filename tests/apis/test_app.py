@@ -83,7 +83,12 @@ def test_keys(name: str) -> None:
         if answer.status_code == 401:
             assert answer.headers["www-authenticate"] == "Bearer"
             assert "key" in answer.json()["error"]["message"]
-    for headers in ({"authorization": "Bearer friend"}, {"authorization": "bearer  friend"}, {"x-api-key": "friend"}, {"authorization": "friend"}):
+    for headers in (
+        {"authorization": "Bearer friend"},
+        {"authorization": "bearer  friend"},
+        {"x-api-key": "friend"},
+        {"authorization": "friend"},
+    ):
         assert ask(app, route.method, path_of(route), {}, headers).status_code in (200, 400), headers
 
 
@@ -107,7 +112,9 @@ def test_other_methods_are_refused_in_the_dialect_s_words(method: str, path: str
         assert answer.json()["error"]["message"].startswith(method)
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/api/v1/nothing", "/nothing", "/v1/models/", "/v1/completions/", "/api/v1/generate/"])
+@pytest.mark.parametrize(
+    "path", ["/v1/nothing", "/api/v1/nothing", "/nothing", "/v1/models/", "/v1/completions/", "/api/v1/generate/"]
+)
 def test_a_path_that_is_not_there(path: str) -> None:
     answer = ask(app_of(ScriptedHost()), "POST", path, {"prompt": "x"})
     assert answer.status_code in (404, 405)

