@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from publican.core.errors import EngineError
 from publican.core.executor import ExecutorInfo, StepResult
 from publican.core.step import StepPlan
 from publican.executors.native.batch import Backend, make_batch
@@ -23,7 +24,10 @@ class NativeExecutor:
             self._backend.copy_page(source, target)
         if not plan.rows:
             return StepResult(np.empty((0, self.info.vocab_size), np.float32))
-        logits, hidden = self._backend.run(make_batch(plan, self._tables))
+        try:
+            logits, hidden = self._backend.run(make_batch(plan, self._tables))
+        except MemoryError as error:
+            raise EngineError("The memory did not suffice for a step; load the model with a shorter context.") from error
         return StepResult(logits, hidden)
 
     def close(self) -> None:

@@ -116,8 +116,8 @@ def test_it_is_nearer_to_its_own_weights_than_libllama(executor: NativeExecutor,
     drive.free(0)
     drive.executor.execute(drive.plan({}))
     theirs = libllama.logits(default_model, tokens, context_len=512)
-    our_divergence, our_agreement = _divergence(truth, ours)
-    their_divergence, their_agreement = _divergence(truth, theirs)
+    our_divergence, our_agreement = divergence(truth, ours)
+    their_divergence, their_agreement = divergence(truth, theirs)
     print(f"{len(tokens)} tokens; KL {our_divergence:.3g} here, {their_divergence:.3g} in libllama; "
           f"top-1 {our_agreement:.4f} here, {their_agreement:.4f} in libllama")  # fmt: skip
     assert our_divergence < 1e-7
@@ -126,7 +126,7 @@ def test_it_is_nearer_to_its_own_weights_than_libllama(executor: NativeExecutor,
     assert our_agreement >= their_agreement
 
 
-def _divergence(truth: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+def divergence(truth: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """KL(truth ‖ other) in nats, and how often both like the same token best; means over positions."""
     p, q = (_log_softmax(x.astype(np.float64)) for x in (truth, other))
     return float((np.exp(p) * (p - q)).sum(axis=1).mean()), float((p.argmax(1) == q.argmax(1)).mean())
