@@ -42,7 +42,7 @@ def _read(tensors: MappedTensors, module: str, settings: Mapping[str, Any], shap
         rows = slice(block * _TILE, block * _TILE + _HADAMARD)
         weights = _tiles(codebook[_states(trellis[block : block + step])])
         weights = hadamard @ weights * signs[0][rows, None]
-        weights = (weights.reshape(_HADAMARD, -1, _HADAMARD) @ hadamard).reshape(_HADAMARD, -1) * signs[1]
+        weights = (weights.reshape(-1, _HADAMARD) @ hadamard).reshape(_HADAMARD, -1) * signs[1]
         out[:, rows] = weights.T
     return DenseMatrix(out[: shape[0]])
 
@@ -59,15 +59,14 @@ def _signs(tensors: MappedTensors, module: str, scaled: str, packed: str, num: i
     return signs
 
 
-def _states(trellis: NDArray[np.int16]) -> NDArray[np.uint16]:
+def _states(trellis: NDArray[np.int16]) -> NDArray[np.uint32]:
     """[.., 16 · bits] words as [.., 256] states: the 16 bits of the ring that end with each symbol's own."""
     bits = trellis.shape[-1] // _TILE
-    words = np.ascontiguousarray(trellis).view("<u4")
-    ring = np.unpackbits(words.astype(">u4").view(np.uint8), axis=-1)  # most significant first
-    ends = (np.arange(256) + 1) * bits
-    places = (ends[:, None] - 16 + np.arange(16)) % (256 * bits)
-    packed = np.packbits(ring[..., places], axis=-1)
-    return packed.view(">u2")[..., 0].astype(np.uint16)
+    words = np.ascontiguousarray(trellis).view("<u4").astype(np.uint64)  # a ring of bits, the most significant first
+    pairs = words << np.uint64(32) | np.roll(words, -1, axis=-1)
+    begins = ((np.arange(256) + 1) * bits - 16) % (256 * bits)
+    shifts = (48 - begins % 32).astype(np.uint64)
+    return (pairs[..., begins // 32] >> shifts).astype(np.uint32) & np.uint32(0xFFFF)
 
 
 def _tiles(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -75,8 +74,9 @@ def _tiles(values: NDArray[np.float32]) -> NDArray[np.float32]:
     i, j = np.divmod(np.arange(256), 8)
     row = 2 * (i % 4) + np.array([0, 1, 8, 9])[j % 4]
     column = i // 4 + 8 * (j // 4)
-    tiles = np.empty((*values.shape[:2], _TILE, _TILE), np.float32)
-    tiles[:, :, row, column] = values
+    symbols = np.empty((_TILE, _TILE), np.intp)
+    symbols[row, column] = np.arange(256)
+    tiles = values[..., symbols]
     return tiles.transpose(0, 2, 1, 3).reshape(values.shape[0] * _TILE, -1)
 
 
