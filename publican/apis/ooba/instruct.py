@@ -27,6 +27,11 @@ class Instruct:
     turn: str = PLAIN_TURN
 
     @property
+    def is_complete(self) -> bool:
+        """Whether a turn says where both messages go."""
+        return not self.turn or all(mark in self.turn for mark in (USER_MESSAGE, BOT, BOT_MESSAGE))
+
+    @property
     def _halves(self) -> tuple[str, str]:
         """The user's half of a turn, and the bot's, with the names in them."""
         turn = self.turn.replace("\\n", "\n") or PLAIN_TURN

@@ -30,8 +30,8 @@ def texts(fold: Fold) -> dict[str, Any]:
 
 async def chat(call: Call) -> ASGIApp:
     asked = translate.chat(call.body, call.caller)
-    if asked.unchanged:
-        return Json(_results({"history": call.body["history"]}), headers=OOBA.headers)
+    if asked.unchanged is not None:
+        return Json(_results({"history": asked.unchanged}), headers=OOBA.headers)
     request = await fitted(call, asked)
 
     def whole(fold: Fold) -> dict[str, Any]:

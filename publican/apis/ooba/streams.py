@@ -31,8 +31,8 @@ async def stream(call: Call, say: Say) -> None:
 
 async def chat_stream(call: Call, say: Say) -> None:
     asked = translate.chat(call.body, call.caller)
-    if asked.unchanged:
-        await say({"event": "text_stream", "message_num": 0, "history": call.body["history"]})
+    if asked.unchanged is not None:
+        await say({"event": "text_stream", "message_num": 0, "history": asked.unchanged})
         await say({"event": "stream_end", "message_num": 1})
         return
     request = await fitted(call, asked)

@@ -43,14 +43,14 @@ class Chat:
         request: as it will be, but for its prompt, which must first be made to fit.
         room: tokens that the prompt may have.
         histories: what the answer will be added to.
-        unchanged: there is nothing to do over or to continue; the history is the answer.
+        unchanged: the history as it was sent, where there is nothing to do over or to continue: it is the answer.
     """
 
     request: Request
     conversation: Conversation
     histories: Histories
     room: int
-    unchanged: bool
+    unchanged: dict[str, Any] | None = None
 
 
 def chat(body: Mapping[str, Any], caller: Caller) -> Chat:
@@ -58,7 +58,9 @@ def chat(body: Mapping[str, Any], caller: Caller) -> Chat:
     sent = ChatBody.of(body)
     if sent.mode not in MODES:
         raise InvalidParameter("mode", f"must be one of {', '.join(MODES)}.")
-    histories, unchanged = _histories(sent)
+    histories = _histories(sent)
+    unchanged = sent.history.model_dump() if histories is None else None
+    histories = histories or Histories((), (), "", "")
     conversation = _conversation(sent, histories)
     request = _request(conversation.prompt(), body, sent, caller)
     strings = tuple(dict.fromkeys((*request.stopping.strings, *conversation.stop_strings)))
@@ -84,20 +86,20 @@ def _request(prompt: Any, body: Mapping[str, Any], sent: Parameters, caller: Cal
 # --- chats
 
 
-def _histories(sent: ChatBody) -> tuple[Histories, bool]:
-    """The histories that the answer goes to, and whether there is nothing to answer."""
+def _histories(sent: ChatBody) -> Histories | None:
+    """The histories that the answer goes to; None if there is nothing to do over or to continue."""
     internal = tuple((said, answered) for said, answered in sent.history.internal)
     visible = tuple((said, answered) for said, answered in sent.history.visible)
     if len(visible) != len(internal):
         visible = tuple((html.escape(said), html.escape(answered)) for said, answered in internal)
     if not (sent.regenerate or sent.continue_last):
-        return Histories(internal, visible, sent.user_input, html.escape(sent.user_input)), False
+        return Histories(internal, visible, sent.user_input, html.escape(sent.user_input))
     if not internal:
-        return Histories((), (), "", ""), True
+        return None
     (said, answered), (shown, shown_answer) = internal[-1], visible[-1]
     if sent.regenerate:
-        return Histories(internal[:-1], visible[:-1], said, shown), False
-    return Histories(internal[:-1], visible[:-1], said, shown, answered, shown_answer), False
+        return Histories(internal[:-1], visible[:-1], said, shown)
+    return Histories(internal[:-1], visible[:-1], said, shown, answered, shown_answer)
 
 
 def _conversation(sent: ChatBody, histories: Histories) -> Conversation:
@@ -124,4 +126,7 @@ def _instruct(sent: ChatBody) -> Instruct | None:
             "and without one the model's own is used."
         )
     base = INSTRUCTS[name] if name is not None else None
-    return overridden(base, sent.name1_instruct, sent.name2_instruct, sent.context_instruct, sent.turn_template)
+    form = overridden(base, sent.name1_instruct, sent.name2_instruct, sent.context_instruct, sent.turn_template)
+    if form is not None and not form.is_complete:
+        raise InvalidParameter("turn_template", "must hold <|user-message|>, <|bot|> and <|bot-message|>.")
+    return form
