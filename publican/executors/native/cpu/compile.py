@@ -64,16 +64,16 @@ class Compiler:
 
 
 def find_compiler() -> Compiler:
-    """$CXX, else c++, g++ or clang++ from the path, else zig from the Python index.
+    """$CXX, else c++, g++ or clang++ from the path, else zig from the Python index. On Windows $CXX or zig.
 
     Raises:
         NoCompiler: none of them is there.
     """
     named = os.environ.get("CXX")
     if named:
-        return Compiler(tuple(shlex.split(named)))
-    # On Windows g++ is one of several things, with run-time libraries that are elsewhere; clang++ and zig bring what they need.
-    for name in ("clang++",) if sys.platform == "win32" else ("c++", "g++", "clang++"):
+        return Compiler(tuple(shlex.split(named)), is_zig="zig" in named)
+    # On Windows these names are one of several things, with run-time libraries that are elsewhere; zig brings what it needs.
+    for name in () if sys.platform == "win32" else ("c++", "g++", "clang++"):
         path = shutil.which(name)
         if path:
             return Compiler((path,))

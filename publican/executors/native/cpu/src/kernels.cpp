@@ -1,6 +1,7 @@
 // The kernels of one instruction set. Compiled several times: the flags choose the instructions and PCPU_VARIANT the name.
 //
-// Everything is in an unnamed namespace, so that no symbol but the table leaves this file (kernels.h says why).
+// Everything is in an unnamed namespace, so that no symbol but the table leaves this file (kernels.h says why), and in one of
+// the variant's name, so that tests can tell in the machine code whose a function is.
 #include "kernels.h"
 
 #if defined(__x86_64__)
@@ -13,6 +14,7 @@
 
 namespace pcpu {
 namespace {
+namespace PCPU_VARIANT {
 
 #include "simd.h"
 #include "queue.h"
@@ -24,6 +26,7 @@ namespace {
 #include "attention.h"
 #include "top.h"
 
+}  // namespace PCPU_VARIANT
 }  // namespace
 
 #define JOIN_(a, b) a##b
@@ -32,6 +35,7 @@ namespace {
 #define TEXT(a) TEXT_(a)
 
 const Kernels *JOIN(kernels_, PCPU_VARIANT)() {
+    using namespace PCPU_VARIANT;
     // In the order of PcpuKind.
     static constexpr Kernels kernels = {
         TEXT(PCPU_VARIANT),

@@ -1,0 +1,152 @@
+"""Random programs with every kind of operation and of weight, and executors to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from publican.core.executor import ExecutorInfo, Pages
+from publican.executors.native.batch import Backend
+from publican.executors.native.cpu.backend import CpuBackend
+from publican.executors.native.cpu.config import CpuConfig
+from publican.executors.native.executor import NativeExecutor
+from publican.executors.native.layout import DenseMatrix, Matrix
+from publican.executors.native.plain.backend import PlainBackend
+from publican.executors.native.program import (
+    Add,
+    Attend,
+    Embed,
+    GatedLinear,
+    Linear,
+    Logits,
+    Norm,
+    Op,
+    Program,
+    RopeTable,
+    StoreKV,
+)
+from tests.executors.native.cpu.harness import random_quantised, to_bf16
+
+VOCAB, CONTEXT = 75, 640
+MAX_TOKENS, MAX_LOGITS, NUM_SLOTS, PAGE_LEN = 128, 128, 6, 32
+Weights = Callable[[np.random.Generator, int, int], Matrix]
+
+
+def q4(rng: np.random.Generator, n: int, k: int) -> Matrix:
+    return _scaled(random_quantised(rng, n, [(4, 32, k)]), k)
+
+
+def q6(rng: np.random.Generator, n: int, k: int) -> Matrix:
+    return _scaled(random_quantised(rng, n, [(6, 16, k)]), k)
+
+
+def ordered(rng: np.random.Generator, n: int, k: int) -> Matrix:
+    """As EXL2 has it: several widths, inputs in an order of their own."""
+    return _scaled(random_quantised(rng, n, [(8, 32, k // 4), (4, 32, k - k // 4)], ordered=True), k)
+
+
+def bf16(rng: np.random.Generator, n: int, k: int) -> Matrix:
+    return DenseMatrix((to_bf16(_values(rng, n, k)).view(np.uint32) >> 16).astype(np.uint16))
+
+
+def f32(rng: np.random.Generator, n: int, k: int) -> Matrix:
+    return DenseMatrix(_values(rng, n, k))
+
+
+def mixed(rng: np.random.Generator, n: int, k: int) -> Matrix:
+    return [q4, q6, ordered, bf16, f32][int(rng.integers(5))](rng, n, k)
+
+
+def _values(rng: np.random.Generator, n: int, k: int) -> Any:
+    return (rng.standard_normal((n, k)) / np.sqrt(k)).astype(np.float32)
+
+
+def _scaled(matrix: Any, k: int) -> Matrix:
+    """About as large as a trained model's: rows that neither fade nor explode."""
+    for segment in matrix.segments:
+        factor = np.float32(12.0 / (2**segment.bits * 0.055 * np.sqrt(k) * 3.5))
+        segment.scales[:] *= factor
+        segment.offsets[:] = -segment.scales * np.float32((2**segment.bits - 1) / 2)
+    return matrix  # type: ignore[no-any-return]
+
+
+def make_program(weights: Weights, seed: int = 0, tied: bool = True, style: str = "llama", layers: int = 2) -> Program:
+    """`style`: ``llama``; ``gemma`` has norms on both sides, windows, caps and GELU; ``separate`` has q, k and v apart."""
+    heads, kv_heads, head_dim, hidden, ffn = (6, 2, 32, 96, 160) if style != "gemma" else (4, 1, 48, 64, 104)
+    width = (heads + 2 * kv_heads) * head_dim
+    rng = np.random.default_rng(seed)
+    angles = np.outer(np.arange(CONTEXT), 1.0 / 1e4 ** (np.arange(head_dim // 2) / (head_dim // 2)))
+    rope = RopeTable(np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
+    buffers = {
+        "x": hidden, "normed": hidden, "branch": hidden, "qkv": width, "attended": heads * head_dim, "ffn": ffn
+    }  # fmt: skip
+    shape = heads, kv_heads, head_dim, hidden, ffn
+    ops = tuple(_ops(weights, rng, shape, tied, style, layers))
+    return Program(ops, buffers, (rope,), layers, heads, kv_heads, head_dim, hidden, VOCAB, CONTEXT)
+
+
+def _ops(weights: Weights, rng: Any, shape: Any, tied: bool, style: str, layers: int) -> Iterator[Op]:
+    heads, kv_heads, head_dim, hidden, ffn = shape
+    gemma = style == "gemma"
+
+    def norm(size: int) -> Any:
+        return rng.uniform(0.5, 1.5, size).astype(np.float32)
+
+    table = weights(rng, VOCAB, hidden)
+    yield Embed("x", table, 4.0)
+    for layer in range(layers):
+        yield Norm("x", "normed", norm(hidden), 1e-5)
+        q, kv = heads * head_dim, kv_heads * head_dim
+        if style == "separate":
+            for n, column in ((q, 0), (kv, q), (kv, q + kv)):
+                yield Linear("normed", "qkv", weights(rng, n, hidden), norm(n), column=column)
+        else:
+            yield Linear("normed", "qkv", weights(rng, q + 2 * kv, hidden))
+        normed = style == "gemma"
+        yield StoreKV("qkv", layer, 0, norm(head_dim) if normed else None, norm(head_dim) if normed else None, 1e-5)
+        yield Attend("qkv", "attended", layer, head_dim**-0.5, 20 if gemma and layer else 0, 8.0 if gemma else 0.0)
+        yield from _back("attended", weights(rng, hidden, q), gemma, norm(hidden))
+        yield Norm("x", "normed", norm(hidden), 1e-5)
+        activation: Any = "gelu_tanh" if gemma else "silu"
+        yield GatedLinear("normed", "ffn", weights(rng, ffn, hidden), weights(rng, ffn, hidden), activation)
+        yield from _back("ffn", weights(rng, hidden, ffn), gemma, norm(hidden))
+    output = table if tied else weights(rng, VOCAB, hidden)
+    yield Logits("x", norm(hidden), 1e-5, output, 0.5, 10.0 if gemma else 0.0)
+
+
+def _back(src: str, weight: Matrix, gemma: bool, norm: Any) -> Iterator[Op]:
+    if not gemma:
+        yield Linear(src, "x", weight, None, add=True, scale=0.7)
+        return
+    yield Linear(src, "branch", weight)
+    yield Norm("branch", "branch", norm, 1e-5)
+    yield Add("branch", "x", 0.7)
+
+
+def executor_of(backend: Backend, program: Program, page_len: int = PAGE_LEN) -> NativeExecutor:
+    memory = Pages(page_len, NUM_SLOTS * CONTEXT // page_len)
+    info = ExecutorInfo(
+        "native", "", program.vocab_size, CONTEXT, NUM_SLOTS, MAX_TOKENS, MAX_LOGITS, memory, program.hidden_size
+    )
+    return NativeExecutor(info, backend)
+
+
+def plain(program: Program) -> NativeExecutor:
+    return executor_of(PlainBackend(program, NUM_SLOTS * CONTEXT // PAGE_LEN, PAGE_LEN), program)
+
+
+def cpu(program: Program, config: CpuConfig) -> NativeExecutor:
+    backend = CpuBackend(program, NUM_SLOTS * CONTEXT // PAGE_LEN, PAGE_LEN, MAX_TOKENS, MAX_LOGITS, config)
+    return executor_of(backend, program)
+
+
+def kl(expected: Any, got: Any) -> Any:
+    """Kullback-Leibler divergence of each row."""
+    logs = []
+    for logits in (expected, got):
+        wide = np.asarray(logits, np.float64)
+        wide = wide - wide.max(-1, keepdims=True)
+        logs.append(wide - np.log(np.exp(wide).sum(-1, keepdims=True)))
+    return (np.exp(logs[0]) * (logs[0] - logs[1])).sum(-1)

@@ -1,0 +1,82 @@
+"""The team of threads: it ends, it sleeps, and a busy neighbour slows it without stopping it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from publican.executors.native.cpu.library import Engine
+from publican.executors.native.cpu.threads import num_physical_cores
+
+
+def num_threads_of_process() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_threads_end_with_the_engine(library: Any) -> None:
+    before = num_threads_of_process()
+    engine = Engine(library, 9)
+    assert num_threads_of_process() == before + 8
+    engine.close()
+    engine.close()
+    assert num_threads_of_process() == before
+    forgotten = Engine(library, 4)
+    del forgotten
+    gc.collect()
+    assert num_threads_of_process() == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_an_idle_team_sleeps(library: Any) -> None:
+    engine = Engine(library, 3)
+    row = np.zeros((3, 64), np.float32)
+    engine.top(row, 1)
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.1
+    engine.top(row, 1)  # and wakes up
+    engine.close()
+
+
+def test_many_more_threads_than_cores_still_finish(library: Any) -> None:
+    """Barriers yield: with 40 threads on a few cores, and a neighbour that spins, steps go on."""
+    engine = Engine(library, 40)
+    stop = threading.Event()
+    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        rows = np.random.default_rng(0).standard_normal((40, 1000)).astype(np.float32)
+        start = time.perf_counter()
+        for _ in range(30):
+            assert (engine.top(rows, 1)[0][:, 0] == rows.argmax(1)).all()
+        assert time.perf_counter() - start < 60
+    finally:
+        stop.set()
+        neighbour.kill()
+        neighbour.wait()
+        engine.close()
+
+
+def test_physical_cores(tmp_path: Path) -> None:
+    """Hardware threads of one core count once, and a container's quota counts."""
+    for cpu in range(os.cpu_count() or 1):
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text("all of them\n")
+    quota = tmp_path / "cpu.max"
+    assert num_physical_cores(tmp_path, quota) == 1
+    assert 1 <= num_physical_cores(tmp_path / "none", quota) <= (os.cpu_count() or 1)
+    quota.write_text("150000 100000\n")
+    assert num_physical_cores(tmp_path / "none", quota) == 1
+    quota.write_text("nonsense\n")
+    assert num_physical_cores(tmp_path, quota) == 1
