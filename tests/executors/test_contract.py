@@ -1,6 +1,6 @@
 """What `core.executor.Executor` promises, on every executor there is.
 
-Add one by a line in `FACTORIES`: a function from a folder (to put files in) to a fresh executor with at least four slots, 96
+Add one by a line in `FACTORIES`: a function from a folder (to put files in) to a fresh executor with five slots, 96
 tokens of context, 64 tokens and 40 rows of logits per plan, and memory for all of it.
 """
 
@@ -22,7 +22,8 @@ from publican.core.step import CopyPage, Extend, Free, Row, Share, StepPlan, Tru
 from publican.executors import llama
 from publican.executors.fake import FakeExecutor, fake_info
 from publican.executors.llama import LlamaConfig
-from publican.executors.native.config import NativeConfig
+from publican.executors.native.config import BackendName, NativeConfig
+from publican.executors.native.cpu.library import LibraryMissing
 from publican.executors.native.loading import load
 from publican.store.checkpoint import open_checkpoint
 from tests.executors.drive import Drive
@@ -40,11 +41,18 @@ def fake_with_cells(folder: Path) -> Executor:
     return FakeExecutor(fake_info(Cells(480), **MEASURES))
 
 
-def native_plain(folder: Path) -> Executor:
-    path = folder / "llama.gguf"
-    if not path.exists():
-        write_llama(path)
-    return load(open_checkpoint(path), NativeConfig(backend="plain", page_len=4, num_pages=120, **MEASURES))
+def native(backend: BackendName, pages: Pages) -> Factory:
+    def make(folder: Path) -> Executor:
+        path = folder / "llama.gguf"
+        if not path.exists():
+            write_llama(path)
+        config = NativeConfig(backend, page_len=pages.page_len, num_pages=pages.num_pages, num_threads=1, **MEASURES)
+        try:
+            return load(open_checkpoint(path), config)
+        except LibraryMissing as missing:
+            pytest.skip(str(missing))
+
+    return make
 
 
 def libllama(write: Callable[[Path], Path]) -> Factory:
@@ -64,11 +72,12 @@ def libllama(write: Callable[[Path], Path]) -> Factory:
 FACTORIES: dict[str, Factory] = {
     "fake, pages": fake_with_pages,
     "fake, cells": fake_with_cells,
-    "native, plain": native_plain,
+    "native, plain": native("plain", Pages(4, 120)),
+    "native, cpu": native("cpu", Pages(16, 40)),
     "llama": libllama(write_llama),
     "llama, window": libllama(write_gemma),
 }
-ROUNDING: dict[str, float] = {"native, plain": 2e-5, "llama": 1e-3, "llama, window": 3e-3}
+ROUNDING: dict[str, float] = {"native, plain": 2e-5, "native, cpu": 2e-5, "llama": 1e-3, "llama, window": 3e-3}
 """By how much logits may differ between two ways of computing them; not at all for those that are not named."""
 
 
@@ -252,7 +261,7 @@ def test_hidden_states_where_they_are_to_be_had(drive: Drive, same: Same) -> Non
 
 
 def bad_plans(drive: Drive) -> dict[str, StepPlan]:
-    """Plans that no executor may follow, while slot 0 holds twelve tokens, three whole pages of them."""
+    """Plans that no executor may follow, while slot 0 holds twelve tokens."""
     info = drive.executor.info
     plans = {
         "no tokens": StepPlan((Row(0, [], 12, 0),)),
@@ -277,7 +286,7 @@ def bad_plans(drive: Drive) -> dict[str, StepPlan]:
         plans |= {
             "no such page": StepPlan((), (Extend(1, (info.memory.num_pages,)),)),
             "a page too many": StepPlan((), (Extend(1, tuple(range(info.context_len // info.memory.page_len + 1))),)),
-            "beyond its pages": StepPlan((Row(0, [1], 12, 1),)),
+            "beyond its pages": StepPlan((Row(0, [1] * (-12 % info.memory.page_len + 1), 12, 1),)),
             "writing where others read": StepPlan((Row(1, [1], 0, 1),), (Extend(1, (first,)),)),
             "copying over a page in use": StepPlan((), (CopyPage(info.memory.num_pages - 1, first),)),
             "sharing is for cells": StepPlan((), (Share(0, 1, 4),)),
