@@ -19,7 +19,7 @@ MAX_HEADS = 4_096
 MAX_HEAD_DIM = 4_096
 MAX_WIDTH = 1 << 20
 MAX_VOCAB = 1 << 24
-MAX_CONTEXT = 1 << 30
+MAX_CONTEXT = 1 << 26
 
 
 class NotDescribedError(Exception):

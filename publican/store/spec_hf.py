@@ -77,6 +77,8 @@ def _spec(fields: Fields, kind: _Kind, tensors: Mapping[str, TensorInfo]) -> Mod
     activation = fields.text("hidden_activation") or fields.text("hidden_act", next(iter(kind.activations)))
     if activation not in kind.activations:
         raise NotDescribedError(activation)
+    if fields.flag("use_bidirectional_attention"):
+        raise NotDescribedError("an encoder")
     is_gemma = kind.architecture.startswith("gemma")
     num_layers = fields.count("num_hidden_layers", high=MAX_LAYERS)
     hidden_size = fields.count("hidden_size")

@@ -176,6 +176,7 @@ def test_yarn_with_mscale_and_without() -> None:
         {"model_type": "mixtral"},
         {},
         LLAMA2 | {"hidden_act": "relu"},
+        LLAMA2 | {"model_type": "gemma3_text", "hidden_act": None, "use_bidirectional_attention": True},
         LLAMA2 | {"rope_scaling": {"rope_type": "proportional", "factor": 2.0}},
         LLAMA2 | {"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "truncate": False}},
         LLAMA2 | {"model_type": "qwen3", "layer_types": ["linear_attention"] * 32},

@@ -43,8 +43,8 @@ def load(checkpoint: Checkpoint, config: NativeConfig, progress: Progress | None
         SettingsError: the config contradicts itself, or names a backend that is not here.
         OutOfMemory: it does not fit.
     """
-    program, info, filled = describe(checkpoint, config, progress)
     try:
+        program, info, filled = describe(checkpoint, config, progress)
         backend = _backend_module(config.backend).make_backend(program, filled)
     except MemoryError as error:
         raise OutOfMemory(f"The memory does not suffice to load {checkpoint.name}; take a smaller model or context.") from error

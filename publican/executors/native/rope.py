@@ -16,6 +16,7 @@ from publican.core.model import Rope, RopeScaling
 from publican.executors.native.program import RopeTable
 
 Doubles = NDArray[np.float64]
+_ROWS_AT_ONCE = 4_096
 
 
 def rope_table(rope: Rope, context_len: int, divisors: NDArray[np.float32] | None = None) -> RopeTable:
@@ -31,8 +32,12 @@ def rope_table(rope: Rope, context_len: int, divisors: NDArray[np.float32] | Non
     if divisors is not None:
         _require_factors(divisors, rope)
         frequencies = frequencies / divisors
-    angles = np.outer(np.arange(context_len), frequencies)
-    return RopeTable((np.cos(angles) * magnitude).astype(np.float32), (np.sin(angles) * magnitude).astype(np.float32))
+    cos, sin = np.empty((2, context_len, rope.dim // 2), np.float32)
+    for start in range(0, context_len, _ROWS_AT_ONCE):  # in double precision a long table would be large
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        angles = np.outer(np.arange(start, min(start + _ROWS_AT_ONCE, context_len)), frequencies)
+        cos[rows], sin[rows] = np.cos(angles) * magnitude, np.sin(angles) * magnitude
+    return RopeTable(cos, sin)
 
 
 def inverse_frequencies(rope: Rope, context_len: int) -> tuple[Doubles, float]:

@@ -117,7 +117,9 @@ class Weights:
             if not name.startswith(start) or not layer.isdigit() or rest.endswith("rotary_emb"):
                 continue
             place = f"{start}{{}}.{rest}"
-            if place not in known or (kind == "bias" and place in unbiased):
+            # Quantisers of 2023 wrote a bias of zeros for every matrix.
+            is_bias = kind == "bias" and place in unbiased and bool(self.tensors.floats(name).any())
+            if place not in known or is_bias:
                 raise UnsupportedModel(
                     f"The model has {name}, which its architecture as it is known here has no place for; "
                     "update publican, or load a GGUF of it with the llama loader."

@@ -160,7 +160,17 @@ def test_fp8_is_named(tmp_path: Path) -> None:
 )
 def test_a_layer_with_something_unknown_is_refused(tmp_path: Path, extra: str) -> None:
     with pytest.raises(UnsupportedModel, match=extra):
-        load(checkpoint(tmp_path, arrays() | {extra: np.zeros(4, np.float32)}), SMALL)
+        load(checkpoint(tmp_path, arrays() | {extra: np.ones(4, np.float32)}), SMALL)
+
+
+def test_biases_of_zeros_do_no_harm(tmp_path: Path) -> None:
+    """GPTQ files of 2023 have one for every matrix."""
+    (tmp_path / "a").mkdir()
+    zeros = {f"model.layers.{i}.mlp.{n}_proj.bias": np.zeros(24, np.float32) for i in (0, 1) for n in ("gate", "up")}
+    zeros |= {f"model.layers.{i}.self_attn.o_proj.bias": np.zeros(16, np.float32) for i in (0, 1)}
+    plain_one = Drive(load(checkpoint(tmp_path), SMALL)).step({0: [1, 2, 3]})[0]
+    with_zeros = Drive(load(checkpoint(tmp_path / "a", arrays() | zeros), SMALL)).step({0: [1, 2, 3]})[0]
+    np.testing.assert_array_equal(plain_one, with_zeros)
 
 
 def without(name: str) -> Callable[[Arrays], Arrays]:
