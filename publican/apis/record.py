@@ -1,6 +1,6 @@
 """`Record`: what one call was and how it went, for the metrics and for one line of the log. Never what was said in it.
 
-Event loop only.
+The line is the message ``request`` of the logger ``publican.requests`` with everything as its `extra`. Event loop only.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from publican.apis.metrics import Metrics
@@ -19,7 +18,7 @@ from publican.core.request import Request
 
 log = logging.getLogger("publican.requests")
 
-_PLAIN = re.compile(r"[\w.:/+,@-]+")
+_PLAIN = re.compile(r"[\w.:/+,@-]*")
 
 GONE = 499
 """The status in our own books of a call whose client hung up."""
@@ -85,32 +84,31 @@ class Record:
         if self._usage is None and self._num_prompt_tokens:  # it broke off: what was computed counts all the same
             self._usage = Usage(self._num_prompt_tokens, self._num_completion_tokens)
         self._metrics.ended(self.dialect, status, type(error).__name__ if error else "", total_s, self._usage)
-        line = self._line(status, error, total_s)
         level = logging.INFO if self._requests or status >= 400 else logging.DEBUG
-        log.log(level, "%s", _as_text(line), extra={"request": line})
+        log.log(level, "request", extra=self._line(status, error, total_s))
 
     def _line(self, status: int, error: PublicanError | None, total_s: float) -> dict[str, Any]:
-        line: dict[str, Any] = {"dialect": self.dialect, "path": self.path, "status": status, "user": self.user}
+        line: dict[str, Any] = {"dialect": self.dialect, "path": self.path, "status": status, "user": _quoted(self.user)}
         if self._requests:
             usage = self._usage
             line |= {
                 "id": self.id,
-                "model": self._model,
+                "model": _quoted(self._model),
                 "prompts": len(self._requests),
                 "prompt_tokens": usage.num_prompt_tokens if usage else 0,
                 "cached": usage.num_cached_tokens if usage else 0,
                 "completion_tokens": usage.num_completion_tokens if usage else 0,
                 "queue_s": round(usage.queue_s, 4) if usage else 0.0,
-                "ttft_s": round(self._first_s - self._arrived_s, 4) if self._first_s else None,
-                "finish": ",".join(self._reasons) or ("gone" if status == GONE else "failed"),
+                "finish": ",".join(dict.fromkeys(self._reasons)) or ("gone" if status == GONE else "failed"),
             }
+        if self._first_s:
+            line["ttft_s"] = round(self._first_s - self._arrived_s, 4)
         line["total_s"] = round(total_s, 4)
         if error is not None:
             line["error"] = type(error).__name__
         return line
 
 
-def _as_text(line: Mapping[str, Any]) -> str:
-    """``key=value`` pairs. What a caller can choose is quoted where it could pass for something else."""
-    shown = ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in line.items() if value is not None)
-    return " ".join(f"{key}={value if _PLAIN.fullmatch(value) else json.dumps(value)}" for key, value in shown)
+def _quoted(name: str) -> str:
+    """A name that a caller can choose, so that it cannot pass for another field, or for another line."""
+    return name if _PLAIN.fullmatch(name) else json.dumps(name[:200])

@@ -7,7 +7,6 @@ they are sent, cancel everything when the client hangs up, and end the call's re
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from publican.apis.feed import Feed, Item
 from publican.apis.fold import Fold
 from publican.apis.record import GONE
 from publican.apis.server import Call
+from publican.apis.sse import compact
 from publican.core.errors import PublicanError
 from publican.core.events import Failed, Queued
 from publican.core.request import Request
@@ -189,8 +189,7 @@ class WholeAnswer(_Answer):
 
 
 def encode(value: Any) -> bytes:
-    """JSON in ASCII on one line: some clients break lines at U+2028."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    return compact(value).encode()
 
 
 async def _hang_up(receive: Receive) -> None:

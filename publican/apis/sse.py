@@ -13,12 +13,20 @@ from publican.core.events import Queued
 MEDIA_TYPE = "text/event-stream"
 DONE = b"data: [DONE]\n\n"
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
+def compact(value: Any) -> str:
+    """JSON in ASCII on one line."""
+    return _ENCODER.encode(value)
+
+
 quote = json.encoder.encode_basestring_ascii
 """A string as JSON, in ASCII."""
 
 
 def event(value: Any) -> str:
-    return f"data: {json.dumps(value, separators=(',', ':'), allow_nan=False)}\n\n"
+    return f"data: {compact(value)}\n\n"
 
 
 def comment(queued: Queued | None) -> bytes:

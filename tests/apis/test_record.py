@@ -20,7 +20,7 @@ from tests.apis.test_respond import connection
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    return [record.request for record in caplog.records if record.name == "publican.requests"]  # type: ignore[attr-defined]
+    return [vars(record) for record in caplog.records if record.name == "publican.requests"]
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def test_one_line_per_request_without_a_word_of_it(books: pytest.LogCaptureFixtu
     assert line["path"] == "/v1/completions"
     assert (line["status"], line["user"], line["model"], line["prompts"]) == (200, "friend", "tiny", 2)
     assert (line["prompt_tokens"], line["cached"], line["completion_tokens"]) == (10, 6, 12)
-    assert line["finish"] == "length,length,length,length"
+    assert line["finish"] == "length"
     assert 0 < line["ttft_s"] <= line["total_s"]
-    assert "secret" not in books.text
-    assert "Hello" not in books.text
+    assert "secret" not in str(line)
+    assert "Hello" not in str(line)
 
 
 def test_every_ending_has_its_line(books: pytest.LogCaptureFixture) -> None:
@@ -78,9 +78,8 @@ def test_who_hung_up_is_in_the_books_with_what_was_made(books: pytest.LogCapture
 def test_a_caller_cannot_forge_a_line(books: pytest.LogCaptureFixture) -> None:
     host = ScriptedHost(cards=())
     ask(app_of(host), "POST", "/v1/completions", {"prompt": "x", "model": 'a b\n"status=500'})
-    message = next(record.getMessage() for record in books.records if record.name == "publican.requests")
-    assert "\n" not in message
-    assert 'model="a b\\n\\"status=500"' in message
+    ask(app_of(host), "POST", "/v1/completions", {"prompt": "x", "model": "org/model-7B.Q4_1:tag"})
+    assert [line["model"] for line in lines(books)] == ['"a b\\n\\"status=500"', "org/model-7B.Q4_1:tag"]
 
 
 def test_polling_is_not_worth_a_line(books: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from publican.apis.app import create_stream_app
 from publican.core.errors import EngineError, Overloaded
@@ -214,10 +215,10 @@ def test_keys_in_a_header_in_the_address_or_in_the_message() -> None:
 
 def test_a_foreign_page_cannot_open_one() -> None:
     with serving() as (_, base):
-        with pytest.raises(InvalidStatus) as refused, connect(base + PATH, origin="https://evil.example"):  # type: ignore[arg-type]
+        with pytest.raises(InvalidStatus) as refused, connect(base + PATH, origin=Origin("https://evil.example")):
             pass
         assert refused.value.response.status_code == 403
-        with connect(base + PATH, origin="http://localhost:8000"):  # type: ignore[arg-type]
+        with connect(base + PATH, origin=Origin("http://localhost:8000")):
             pass
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from publican.apis.openai import translate
 from publican.apis.openai.schema import ChatBody, CompletionBody
 from publican.core.errors import InvalidParameter, InvalidRequest, Unsupported
+from publican.core.ids import TokenId
 from publican.core.request import Caller, ChatPrompt, TextPrompt, TokenPrompt
 from publican.core.sampling.wire import sampling_names
 
@@ -174,9 +175,9 @@ def test_all_forms_of_prompts() -> None:
     assert prompts("a") == [TextPrompt("a")]
     assert prompts("") == [TextPrompt("")]
     assert prompts(["a", "b"]) == [TextPrompt("a"), TextPrompt("b")]
-    assert prompts([1, 2]) == [TokenPrompt((1, 2))]
-    assert prompts([[1], [2, 3]]) == [TokenPrompt((1,)), TokenPrompt((2, 3))]
-    assert prompts(["a", [1]]) == [TextPrompt("a"), TokenPrompt((1,))]
+    assert prompts([1, 2]) == [TokenPrompt((TokenId(1), TokenId(2)))]
+    assert prompts([[1], [2, 3]]) == [TokenPrompt((TokenId(1),)), TokenPrompt((TokenId(2), TokenId(3)))]
+    assert prompts(["a", [1]]) == [TextPrompt("a"), TokenPrompt((TokenId(1),))]
     assert len({request.id for request in completion(prompt=["a", "b"]).requests}) == 2
 
 
