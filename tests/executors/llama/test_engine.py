@@ -46,7 +46,8 @@ def chat(question: str, system: str = CARD) -> str:
 
 
 def opened(path: Path, **changes: Any) -> LlamaExecutor:
-    usual: dict[str, Any] = {"context_len": 512, "num_cells": 2048, "num_slots": 16, "kv_dtype": "bf16"}
+    # One thread: on a busy machine two of libllama's wait for each other, spinning.
+    usual: dict[str, Any] = {"context_len": 512, "num_cells": 2048, "num_slots": 16, "kv_dtype": "bf16", "num_threads": 1}
     return load(path, LlamaConfig(**(usual | changes)))
 
 
@@ -151,7 +152,7 @@ def count_refusals(executor: LlamaExecutor) -> list[OutOfMemory]:
 
 def test_with_f16_a_batch_is_within_rounding(default_model, prompts):
     """Kullback-Leibler divergence between the next token's distributions, computed alone and among others."""
-    executor = opened(default_model, kv_dtype="auto", num_threads=2)
+    executor = opened(default_model, kv_dtype="auto")
     together = executor.execute(StepPlan(tuple(Row(i, prompt, 0, 1) for i, prompt in enumerate(prompts[:4])))).logits.copy()
     for i, prompt in enumerate(prompts[:4]):
         single = executor.execute(StepPlan((Row(8, prompt, 0, 1),), (Free(8),))).logits[0].copy()
