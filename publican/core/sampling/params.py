@@ -1,75 +1,56 @@
-"""`SamplingParams`: how the next token is chosen. Every parameter is declared here, once.
+"""`SamplingParams`: how the next token is chosen. Every parameter is declared once, in the links of its chain.
 
-A new sampler is one line here, one file in `engine/sampling`, and its test.
+    Shape (shape.py)  ←  Penalties (penalties.py)  ←  Control (control.py)  ←  SamplingParams
+
+A new sampler is one declaration there, one file in `engine/sampling`, and its test.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import math
+from dataclasses import dataclass, replace
 
 from publican.core.errors import InvalidParameter
 from publican.core.ids import TokenId
-from publican.core.parameters import Wire, declare, declared
+from publican.core.parameters import declare, declared
+from publican.core.sampling.control import MAX_SEED, Control
+from publican.core.sampling.orders import STEPS
 
-MAX_SEED = 2**64 - 1
+GREEDY_BELOW = 1e-5
+"""A temperature below this always takes the likeliest token; dividing by it would leave the range of float32."""
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingParams:
+class SamplingParams(Control):
     """All neutral by default: the model's own distribution, unchanged.
 
     Raises:
         InvalidParameter: on construction, for a value outside its declared range.
     """
 
-    temperature: float = declare(
-        float,
-        1.0,
-        "Divides the logits: below 1 is bolder, above 1 wilder, 0 always takes the likeliest token.",
-        low=0.0,
-        aliases=("temp",),
-        wire={"ooba": Wire(default=0.5)},
+    logit_bias: tuple[tuple[TokenId, float], ...] = declare(
+        tuple,
+        (),
+        "What is added to the logits of single tokens, each named at most once; -100 or less is as good as a ban.",
+        group="bans",
     )
-    top_k: int = declare(
-        int, 0, "Keeps the k likeliest tokens; 0 keeps all.", low=0, wire={"openai": Wire(off=(-1,)), "ooba": Wire(off=(-1,))}
+    text_bias: tuple[tuple[str, float], ...] = declare(
+        tuple, (), "What is added to the logits of every token of a text; the host turns it into logit_bias.", group="bans"
     )
-    top_p: float = declare(float, 1.0, "Keeps the likeliest tokens that together reach this probability.", low=0.0, high=1.0)
-    min_p: float = declare(float, 0.0, "Drops tokens less likely than this share of the likeliest one.", low=0.0, high=1.0)
-    repetition_penalty: float = declare(
-        float,
-        1.0,
-        "Divides the positive and multiplies the negative logits of tokens already there.",
-        low=0.0,
-        low_open=True,
-        aliases=("rep_pen", "repeat_penalty"),
-        wire={"ooba": Wire(default=1.1)},
+    order: tuple[str, ...] = declare(
+        tuple,
+        (),
+        "The steps in the order in which they run; what is not named does not run. Empty is publican's own order.",
+        group="selection",
     )
-    repetition_penalty_range: int = declare(
-        int, 0, "How many of the last tokens the penalties look at; 0 is all of them.", low=0, aliases=("rep_pen_range",)
-    )
-    presence_penalty: float = declare(
-        float, 0.0, "Subtracted from the logit of every token already there.", low=-2.0, high=2.0, aliases=("presence_pen",)
-    )
-    frequency_penalty: float = declare(
-        float,
-        0.0,
-        "Subtracted from a token's logit once for each time it is already there.",
-        low=-2.0,
-        high=2.0,
-        aliases=("frequency_pen",),
-    )
-    seed: int | None = declare(int, None, "Makes the choices repeatable; none means a new one each time.", low=0, high=MAX_SEED)
-    logit_bias: tuple[tuple[TokenId, float], ...] = field(default=())
-    """(token, what is added to its logit), each token at most once; -100 or less is as good as a ban."""
 
     def __post_init__(self) -> None:
-        for name, parameter in SAMPLING_PARAMETERS.items():
+        for name, parameter in DECLARED.items():
             parameter.check(getattr(self, name))
-        seen = {token for token, _ in self.logit_bias}
-        if len(seen) != len(self.logit_bias):
-            raise InvalidParameter("logit_bias", "names a token twice.")
-        if not all(-1e4 <= bias <= 1e4 for _, bias in self.logit_bias):
-            raise InvalidParameter("logit_bias", "must hold numbers between -10000 and 10000.")
+        _check_bias(self.logit_bias)
+        unknown = [step for step in self.order if step not in STEPS]
+        if unknown:
+            raise InvalidParameter("order", f"knows no step {unknown[0]!r:.60}; there are {', '.join(STEPS)}.")
 
     def for_choice(self, index: int) -> SamplingParams:
         """The same for answer `index` of several: it gets a seed of its own."""
@@ -79,8 +60,25 @@ class SamplingParams:
 
     @property
     def is_greedy(self) -> bool:
-        return self.temperature == 0.0
+        return not self.do_sample or (self.temperature < GREEDY_BELOW and self.dynatemp_bounds is None)
+
+    @property
+    def dynatemp_bounds(self) -> tuple[float, float] | None:
+        """The lowest and the highest dynamic temperature, or None where it is off."""
+        if self.dynatemp_range > 0.0:
+            return max(0.0, self.temperature - self.dynatemp_range), self.temperature + self.dynatemp_range
+        return (self.dynatemp_low, self.dynatemp_high) if self.dynamic_temperature else None
 
 
-SAMPLING_PARAMETERS = declared(SamplingParams)
-"""Every declared sampling parameter by its canonical name."""
+def _check_bias(bias: tuple[tuple[TokenId, float], ...]) -> None:
+    if len({token for token, _ in bias}) != len(bias):
+        raise InvalidParameter("logit_bias", "names a token twice.")
+    if not all(math.isfinite(value) and -1e4 <= value <= 1e4 for _, value in bias):
+        raise InvalidParameter("logit_bias", "must hold numbers between -10000 and 10000.")
+
+
+DECLARED = declared(SamplingParams)
+"""Every declared parameter, the structured ones too."""
+
+SAMPLING_PARAMETERS = {name: p for name, p in DECLARED.items() if name not in ("logit_bias", "text_bias", "order")}
+"""Every declared parameter that `from_wire` reads by itself; the others differ too much between dialects (see wire.py)."""

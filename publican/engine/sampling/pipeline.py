@@ -1,81 +1,180 @@
 """`Pipeline`: rows of logits in, chosen tokens out. Engine thread only.
 
-One row per running sequence, from `add` to `remove`, whatever its place in the batch.
+One row per running sequence, from `add` to `remove`, whatever its place in the batch. A step's batch is an index into the rows;
+what samplers need of it is gathered once and kept until the batch is made up differently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from publican.core.executor import Array
 from publican.core.ids import TokenId
 from publican.core.sampling import SamplingParams
-from publican.engine.sampling import reference
-from publican.engine.sampling.rng import uniform
+from publican.core.tokenizer import Vocabulary
+from publican.engine.sampling.arrays import Space
+from publican.engine.sampling.facts import VocabularyFacts
+from publican.engine.sampling.group import Group, grouped
+from publican.engine.sampling.guidance import log_softmax
+from publican.engine.sampling.logprobs import Choice, as_pairs, choices_of, likeliest_of, raw_rows, with_logprobs
+from publican.engine.sampling.rng import mixed_seed
+from publican.engine.sampling.rows import Rows
+from publican.engine.sampling.samplers import make_samplers
+from publican.engine.sampling.stack import order_of, stack_of
+from publican.engine.sampling.state import RowState
+from publican.engine.sampling.step import Draw, chosen, guide, own_logits, through_samplers
 
+__all__ = ["Choice", "Draw", "Pipeline", "Ranked"]
 
-class Draw(NamedTuple):
-    """Sample for sampler row `row` from row `logits_row` of the logits."""
+_NOTHING = Choice(TokenId(0))
+_MAX_PLANS = 64
 
-    row: int
-    logits_row: int
-
-
-class Choice(NamedTuple):
-    """A chosen token, with its log probability and the likeliest others where the row wants them.
-
-    Log probabilities are those of the model's own distribution, before anything here changed it (OpenAI's meaning).
-    """
-
-    token: TokenId
-    logprob: float | None = None
-    top: tuple[tuple[TokenId, float], ...] = ()
-
-
-class _Row(NamedTuple):
-    params: SamplingParams
-    tokens: Sequence[TokenId]
-    num_logprobs: int | None
+Ranked = tuple[tuple[TokenId, float], ...]
+"""Tokens and log probabilities, likeliest first."""
 
 
 class Pipeline:
-    """Samplers of all running sequences."""
+    """Samplers of all running sequences.
 
-    def __init__(self) -> None:
-        self._rows: dict[int, _Row] = {}
+    Args:
+        vocabulary: gives ends, protected tokens and DRY's breakers; without it, what needs them does nothing.
+    """
+
+    def __init__(self, vocabulary: Vocabulary | None = None) -> None:
+        self._facts = VocabularyFacts(vocabulary)
+        self._samplers = make_samplers()
+        self._states: dict[int, RowState] = {}
         self._free: list[int] = []
+        self._plans: dict[tuple[object, ...], list[Group]] = {}
 
-    def add(self, params: SamplingParams, tokens: Sequence[TokenId], num_logprobs: int | None = None) -> int:
-        """A row for a sequence. `tokens` is its live list, prompt first: read here, appended to by the engine."""
-        row = self._free.pop() if self._free else len(self._rows)
-        self._rows[row] = _Row(params, tokens, num_logprobs)
-        return row
+    # --- rows
+
+    def add(
+        self,
+        params: SamplingParams,
+        tokens: Sequence[TokenId],
+        num_logprobs: int | None = None,
+        num_prompt: int | None = None,
+        stop_ids: tuple[TokenId, ...] = (),
+    ) -> int:
+        """A row for a sequence. `tokens` is its live list, prompt first: read here, appended to by the engine.
+
+        Args:
+            num_logprobs: None for no log probabilities; else how many of the likeliest besides the chosen one's.
+            num_prompt: how many of `tokens` are the prompt; by default all that are there now.
+            stop_ids: tokens that end the answer besides the model's own, for `min_tokens`.
+        """
+        assert params.seed is not None or params.is_greedy, "the host gives every request a seed"
+        stack = stack_of(params)
+        state = RowState(
+            params=params,
+            tokens=tokens,
+            num_prompt=len(tokens) if num_prompt is None else num_prompt,
+            num_logprobs=num_logprobs,
+            stop_ids=stop_ids,
+            order=order_of(params),
+            stack=stack,
+            seed=mixed_seed(params.seed or 0),
+        )
+        return self._settle(state)
 
     def remove(self, row: int) -> None:
-        del self._rows[row]
+        del self._states[row]
         self._free.append(row)
+        self._plans.clear()
+
+    def rewind(self, row: int, num_tokens: int) -> None:
+        """Forget what came of the tokens from `num_tokens` on. Call it before others are appended in their place."""
+        self._states[row].rewind(num_tokens)
+
+    def fork(self, row: int, tokens: Sequence[TokenId]) -> int:
+        """A second row in the state of `row`, for a sequence whose live list is `tokens`: beams that part."""
+        old = self._states[row]
+        trails = {name: trail.copy() for name, trail in old.trails.items()}
+        return self._settle(replace(old, tokens=tokens, trails=trails, history=None, counts=None, memory={}))
+
+    def _settle(self, state: RowState) -> int:
+        row = self._free.pop() if self._free else len(self._states)
+        self._states[row] = state
+        on = frozenset(state.stack)
+        for sampler in dict.fromkeys(self._samplers.values()):
+            sampler.add(row, state.params, on)
+        self._plans.clear()
+        return row
+
+    # --- steps
 
     def sample(self, logits: Array, draws: Sequence[Draw]) -> list[Choice]:
         """The next token of every draw, in order. May write to `logits`, float32 [N, V]."""
-        return [self._sample_one(np.asarray(logits[draw.logits_row]), self._rows[draw.row]) for draw in draws]
+        choices: list[Choice] = [_NOTHING] * len(draws)
+        with np.errstate(over="ignore"):  # -1e38 times ten is -inf, as it should be
+            for group, rows, own in self._begun(logits, draws):
+                raw = raw_rows(group, rows)
+                if not (group.is_greedy and not group.calls and all(one.is_plain for one in own)):
+                    through_samplers(group, rows, own)
+                drawn = chosen(group, rows)
+                tokens = rows.space.get(drawn.tokens)[:, 0].tolist()
+                for place, choice in zip(group.members, with_logprobs(group, rows, raw, drawn, tokens), strict=True):
+                    choices[place] = choice
+        return choices
 
-    def _sample_one(self, logits: reference.Row, row: _Row) -> Choice:
-        params = row.params
-        processed = reference.process(logits, params, row.tokens)
-        assert params.seed is not None
-        token = TokenId(reference.choose(processed, params, uniform(params.seed, len(row.tokens))))
-        if row.num_logprobs is None:
-            return Choice(token)
-        return self.logprobs(logits[None, :], [token], row.num_logprobs)[0]
+    def process(self, logits: Array, draws: Sequence[Draw]) -> Array:
+        """The logits from which each draw would be made, -inf where a token is out: [len(draws), V]. Nothing is drawn."""
+        parts: list[Array] = [None] * len(draws)
+        with np.errstate(over="ignore"):
+            for group, rows, own in self._begun(logits, draws):
+                through_samplers(group, rows, own)
+                if group.is_greedy:
+                    rows.keep_first(rows.xp.ones((rows.num_rows, 1), dtype=rows.xp.bool, device=rows.space.device))
+                whole = rows.whole_logits()
+                for i, place in enumerate(group.members):
+                    parts[place] = whole[i : i + 1, :]
+        return Space.of(logits).xp.concat(parts, axis=0)
+
+    def rank(self, logits: Array, draws: Sequence[Draw], count: int, normalise_first: bool = False) -> list[Ranked]:
+        """For each draw the `count` likeliest tokens after its samplers, with log probabilities: for beams and candidates.
+
+        A greedy row is ranked by what its penalties leave. With `normalise_first` the samplers work on log probabilities, and
+        their results are scores that need not add up to 1 any more, as Hugging Face's beam search has it.
+        """
+        ranked: list[Ranked] = [()] * len(draws)
+        with np.errstate(over="ignore"):
+            for group, rows, own in self._begun(logits, draws):
+                if normalise_first:
+                    rows.replace(log_softmax(rows.space, rows.logits))
+                through_samplers(group, rows, own)
+                tokens, values = likeliest_of(rows, count)
+                if normalise_first:
+                    rows.settle()
+                    values = values + rows.space.get(rows.xp.log(rows.total) + rows.peak)
+                for i, place in enumerate(group.members):
+                    ranked[place] = as_pairs(tokens[i], values[i])
+        return ranked
 
     def logprobs(self, logits: Array, tokens: Sequence[TokenId], num_top: int) -> list[Choice]:
         """The log probability of `tokens[i]` under row i of `logits`, and the `num_top` likeliest, likeliest first."""
-        choices = []
-        for row, token in zip(np.asarray(logits, dtype=np.float64), tokens, strict=True):
-            values = reference.log_softmax(row)
-            best = np.argsort(-values, kind="stable")[:num_top]
-            choices.append(Choice(token, float(values[token]), tuple((TokenId(int(i)), float(values[i])) for i in best)))
-        return choices
+        if not tokens:
+            return []
+        rows = Rows(Space.of(logits), logits)
+        return choices_of(rows, rows.space.put(np.array(tokens, dtype=np.int64)[:, None]), tokens, [num_top] * len(tokens))
+
+    def _begun(self, logits: Array, draws: Sequence[Draw]) -> Iterator[tuple[Group, Rows, list[Draw]]]:
+        """Each group of the batch with its logits, which may be written to."""
+        space = Space.of(logits)
+        which = tuple(one.row for one in draws)
+        key = (space, which)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            plan = self._plans[key] = grouped(space, which, [self._states[row] for row in which], self._samplers, self._facts)
+        read = [one.logits_row for one in draws] + [one.uncond_row for one in draws if one.uncond_row is not None]
+        may_write = len(set(read)) == len(read)
+        for group in plan:
+            own = [draws[place] for place in group.members]
+            part = own_logits(space, logits, own, may_write)
+            guide(space, part, logits, own, group)
+            yield group, Rows(space, part), own

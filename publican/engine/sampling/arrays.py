@@ -1,0 +1,77 @@
+"""What the array API standard lacks, and the way between the host's arrays and the device's. Knows nothing of sampling.
+
+Everything else in this folder is written against the standard, so that NumPy and torch (CPU, CUDA) run the same code. The
+host's side is NumPy whatever the device is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_numpy_namespace, is_torch_namespace, to_device
+from numpy.typing import NDArray
+
+Array = Any
+"""An array of the namespace in use, on the device in use."""
+
+Host = NDArray[Any]
+"""An array of NumPy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A namespace of arrays, and where they lie."""
+
+    xp: Any
+    device: Any
+    is_numpy: bool
+    can_scatter: bool
+
+    @staticmethod
+    def of(array: Array) -> Space:
+        xp = array_namespace(array)
+        is_numpy = is_numpy_namespace(xp)
+        return Space(xp, device(array), is_numpy, is_numpy or is_torch_namespace(xp))
+
+    def put(self, host: Host, dtype: Any = None) -> Array:
+        """`host` on the device; on NumPy itself."""
+        if self.is_numpy:
+            return host if dtype is None else host.astype(dtype, copy=False)
+        return self.xp.asarray(host, dtype=dtype, device=self.device)
+
+    def get(self, array: Array) -> Host:
+        """`array` on the host. Waits for the device."""
+        return array if self.is_numpy else np.asarray(to_device(array, "cpu"))
+
+    def scatter(self, target: Array, rows: Array, columns: Array, values: Array) -> None:
+        """``target[rows[i], columns[i]] = values[i]``; no place is named twice."""
+        if self.can_scatter:
+            target[rows, columns] = values
+            return
+        for i in range(values.shape[0]):
+            target[int(rows[i]), int(columns[i])] = values[i]
+
+    def descending(self, array: Array) -> Array:
+        """Each row sorted, largest first."""
+        if self.is_numpy:
+            return np.sort(array, axis=-1)[..., ::-1]
+        return self.xp.sort(array, axis=-1, descending=True, stable=False)
+
+    def running(self, array: Array) -> Array:
+        """The running sums of each row in float64, in order: what follows never changes what came before."""
+        if self.is_numpy:
+            return np.cumsum(array, axis=-1, dtype=np.float64)
+        return self.xp.cumulative_sum(array, axis=-1, dtype=self.xp.float64)
+
+    def where(self, condition: Array) -> Array:
+        """The flat positions at which `condition` [B, N] holds, ascending."""
+        flat = self.xp.reshape(condition, (-1,))
+        return np.flatnonzero(flat) if self.is_numpy else self.xp.nonzero(flat)[0]
+
+    def count(self, condition: Array) -> Array:
+        """How often `condition` [B, N] holds in each row: int64 [B, 1]."""
+        if self.is_numpy:
+            return np.count_nonzero(condition, axis=-1, keepdims=True)
+        return self.xp.sum(self.xp.astype(condition, self.xp.int64), axis=-1, keepdims=True)

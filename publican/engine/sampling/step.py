@@ -1,0 +1,96 @@
+"""One group's way through one step: its logits, guidance, masks, its samplers in order. Engine thread only; keeps nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from publican.core.ids import TokenId
+from publican.engine.sampling.arrays import Array, Space
+from publican.engine.sampling.draw import Drawn, draw, likeliest
+from publican.engine.sampling.group import Group
+from publican.engine.sampling.guidance import guided
+from publican.engine.sampling.masks import banned_of, barrier, byte_table
+from publican.engine.sampling.rng import Purpose
+from publican.engine.sampling.rows import Rows
+
+
+class Draw(NamedTuple):
+    """Sample for sampler row `row` from row `logits_row` of the logits.
+
+    Attributes:
+        mask: which tokens may come at all: int32 words of bits, lowest first, or bool [V]; None for all.
+        banned: tokens that may not come this time.
+        uncond_row: the row of logits without the prompt, for guidance.
+    """
+
+    row: int
+    logits_row: int
+    mask: Any = None
+    banned: Sequence[TokenId] = ()
+    uncond_row: int | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        return self.mask is None and not self.banned and self.uncond_row is None
+
+
+def own_logits(space: Space, logits: Array, draws: Sequence[Draw], may_write: bool) -> Array:
+    """The rows of `logits` [N, V] that these draws want, as [B, V] that may be written to: a view where that is possible."""
+    index = [draw.logits_row for draw in draws]
+    first, count = index[0], len(index)
+    xp = space.xp
+    if index == list(range(first, first + count)):
+        part = logits[first : first + count, :]
+        part = part if may_write else xp.asarray(part, copy=True)
+    else:
+        part = xp.take(logits, space.put(np.array(index, dtype=np.int64)), axis=0)
+    return part if part.dtype in (xp.float32, xp.float64) else xp.astype(part, xp.float32)
+
+
+def guide(space: Space, part: Array, logits: Array, draws: Sequence[Draw], group: Group) -> None:
+    """Put guided logits in the place of those rows of `part` that have a row without the prompt."""
+    for i, (one, state) in enumerate(zip(draws, group.batch.states, strict=True)):
+        scale = state.params.guidance_scale
+        if one.uncond_row is not None and scale != 1.0:
+            without = space.xp.astype(logits[one.uncond_row : one.uncond_row + 1, :], part.dtype)
+            part[i : i + 1, :] = guided(space, part[i : i + 1, :], without, scale)
+
+
+def through_samplers(group: Group, rows: Rows, draws: Sequence[Draw]) -> None:
+    """Everything up to the draw."""
+    batch = group.batch
+    batch.begin()
+    rows.repair()
+    rows.min_keep = batch.keep("min_keep", lambda: _min_keep(group, rows))
+    _mask(group, rows, draws)
+    for call in group.calls:
+        call.sampler.apply(rows, batch, call.steps)
+
+
+def chosen(group: Group, rows: Rows) -> Drawn:
+    """What comes out: the likeliest token of greedy rows, a drawn one of the others; feedback samplers are told."""
+    if group.is_greedy:
+        return likeliest(rows)
+    drawn = draw(rows, group.batch.uniform(Purpose.TOKEN))
+    for sampler in group.feedback:
+        sampler.accept(rows, group.batch, drawn)
+    return drawn
+
+
+def _min_keep(group: Group, rows: Rows) -> Array | None:
+    counts = [max(1, state.params.min_keep) for state in group.batch.states]
+    return None if max(counts) == 1 else rows.space.put(np.array(counts, dtype=np.int64)[:, None])
+
+
+def _mask(group: Group, rows: Rows, draws: Sequence[Draw]) -> None:
+    if any(one.mask is not None for one in draws):
+        table = group.batch.keep("byte table", lambda: byte_table(rows.space, rows.logits.dtype))
+        for i, one in enumerate(draws):
+            if one.mask is not None:
+                rows.add_to_row(i, barrier(rows.space, one.mask, rows.num_vocab, table))
+    if any(one.banned for one in draws):
+        which, tokens = banned_of([one.banned for one in draws], rows.num_vocab)
+        rows.ban(rows.space.put(which), rows.space.put(tokens))

@@ -1,0 +1,26 @@
+"""top_k: the k likeliest tokens, exactly k of them; or, for dialects that want it, all that equal the kth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from publican.core.sampling import SamplingParams
+from publican.engine.sampling.batch import Batch, Column
+from publican.engine.sampling.rows import Rows
+
+_ALL = 2**31 - 1
+
+
+class TopK:
+    steps = ("top_k",)
+
+    def __init__(self) -> None:
+        self._count = Column(_ALL, np.int64)
+        self._keep_ties = Column(0, np.int64)
+
+    def add(self, row: int, params: SamplingParams, stack: frozenset[str]) -> None:
+        self._count.set(row, params.top_k if "top_k" in stack else _ALL)
+        self._keep_ties.set(row, params.top_k_keep_ties)
+
+    def apply(self, rows: Rows, batch: Batch, steps: frozenset[str]) -> None:
+        rows.keep_best(batch.take(self._count), equals=batch.take(self._keep_ties) != 0)
