@@ -1,0 +1,80 @@
+"""Puts calls of the meter into a template's syntax tree, where Jinja's sandbox has no hook of its own.
+
+Loops look at the clock in every turn; what literals, slices and `~` make is accounted for; comparisons, which may take
+long, look at the clock. The calls are to attributes of the environment, which no template can name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import nodes
+from jinja2.visitor import NodeTransformer
+
+TICK, MADE, JOINED = "publican_tick", "publican_made", "publican_joined"
+_FORBIDDEN = {
+    nodes.Include: "include",
+    nodes.Import: "import",
+    nodes.FromImport: "import",
+    nodes.Extends: "extends",
+    nodes.ScopedEvalContextModifier: "autoescape",
+    nodes.EvalContextModifier: "autoescape",
+}
+
+
+class ForbiddenTagError(Exception):
+    """A tag that chat templates may not use; the text is its name."""
+
+
+def instrument(template: nodes.Template) -> nodes.Template:
+    """`template` itself, changed.
+
+    Raises:
+        ForbiddenTagError: it uses a tag that it may not use.
+    """
+    for kind, name in _FORBIDDEN.items():
+        if next(template.find_all(kind), None) is not None:
+            raise ForbiddenTagError(name)
+    changed = _Instrument().visit(template)
+    changed.set_environment(template.environment)
+    return changed  # type: ignore[no-any-return]
+
+
+def _call(name: str, arguments: list[nodes.Expr], lineno: int) -> nodes.Call:
+    return nodes.Call(nodes.EnvironmentAttribute(name, lineno=lineno), arguments, [], None, None, lineno=lineno)
+
+
+class _Instrument(NodeTransformer):
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        self.generic_visit(node)
+        node.body.insert(0, nodes.ExprStmt(_call(TICK, [], node.lineno), lineno=node.lineno))
+        if node.test is not None:  # runs for each item, the body only for some
+            node.test = nodes.And(_call(TICK, [], node.lineno), node.test, lineno=node.lineno)
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        self.generic_visit(node)
+        return _call(JOINED, node.nodes, node.lineno)
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
+        self.generic_visit(node)
+        return _call(MADE, [node], node.lineno)
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
+        self.generic_visit(node)
+        return _call(MADE, [node], node.lineno) if isinstance(node.arg, nodes.Slice) else node
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:
+        return self._literal(node)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
+        return self._literal(node)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
+        if node.ctx != "load":
+            return node
+        return self._literal(node)
+
+    def _literal(self, node: Any) -> nodes.Node:
+        self.generic_visit(node)
+        return _call(MADE, [node], node.lineno)
