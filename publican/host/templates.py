@@ -1,6 +1,6 @@
 """The chat templates of a model: its own, built-in ones by name, and whatever a request brings along.
 
-`load_templates` finds a model's own; `ChatTemplates` chooses and renders, on any thread (rendering takes a millisecond, the
+`template_for` finds a model's own; `ChatTemplates` chooses and renders, on any thread (rendering takes a millisecond, the
 first time with a template up to a tenth of a second, so call it off the event loop). What a template may do and how much of it
 is `templating`'s matter.
 """
@@ -96,7 +96,7 @@ class ChatTemplates:
         return template
 
 
-def load_templates(checkpoint: Checkpoint, vocabulary: Vocabulary) -> ChatTemplates:
+def template_for(checkpoint: Checkpoint, vocabulary: Vocabulary) -> ChatTemplates:
     """The templates of the model on disk.
 
     Raises:
