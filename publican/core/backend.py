@@ -28,13 +28,14 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What goes on right now, for health checks and people."""
+    """What goes on right now, for health checks and people. Cheap to ask for: every answer is labelled with `model`."""
 
     healthy: bool
     text: str
     num_running: int = 0
     num_waiting: int = 0
     kv_used: float = 0.0
+    model: str = ""
 
 
 class EventStream(Protocol):
