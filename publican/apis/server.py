@@ -50,8 +50,9 @@ class Server:
         return caller
 
     def model_name(self, asked: str | None) -> str:
-        """What answers are labelled with: the loaded model's name, or what was asked for."""
-        loaded = next((card.name for card in self.host.models() if card.loaded), None)
+        """What answers are labelled with: the loaded model's name, or what was asked for. `models` may look at a disk; a
+        backend that names its model in its status saves every request that."""
+        loaded = self.host.status().model or next((card.name for card in self.host.models() if card.loaded), None)
         return loaded or asked or ""
 
 
