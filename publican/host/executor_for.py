@@ -44,8 +44,38 @@ def _fake(spec: WorkerSpec) -> Executor:
 
 
 def _native(spec: WorkerSpec, progress: Progress) -> Executor:
-    raise UnsupportedModel("native is being wired in")
+    from publican.executors.native.config import NativeConfig
+    from publican.executors.native.loading import load
+
+    assert spec.checkpoint is not None
+    assert spec.backend != "auto"
+    config = NativeConfig(
+        backend=spec.backend,
+        context_len=spec.context_len,
+        num_slots=spec.num_slots,
+        num_pages=-(-spec.num_tokens // PAGE_LEN),
+        page_len=PAGE_LEN,
+        max_batch_tokens=spec.max_batch_tokens,
+        max_logits=2 * spec.max_running,
+        kv_dtype=spec.kv_type,
+        num_threads=spec.threads,
+        quality=spec.quality,
+    )
+    return load(spec.checkpoint, config, progress)
 
 
 def _llama(spec: WorkerSpec, progress: Progress) -> Executor:
-    raise UnsupportedModel("llama is being wired in")
+    from publican.executors.llama import LlamaConfig, load
+
+    assert spec.checkpoint is not None
+    config = LlamaConfig(
+        context_len=spec.context_len,
+        num_cells=spec.num_tokens,
+        num_slots=spec.num_slots,
+        max_batch_tokens=spec.max_batch_tokens,
+        max_logits=2 * spec.max_running,
+        kv_dtype=spec.kv_type,
+        num_threads=spec.threads,
+        gpu_layers=spec.gpu_layers,
+    )
+    return load(spec.checkpoint.path, config, progress)

@@ -26,7 +26,8 @@ _PROGRESS_EVERY_S = 0.1
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's to answer; it closes our stdin
+    for meant_for_host in (signal.SIGINT, signal.SIGTERM):  # the host answers these, and closes our stdin
+        signal.signal(meant_for_host, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     spec = frames.read(sys.stdin.buffer)

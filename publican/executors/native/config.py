@@ -24,6 +24,7 @@ class NativeConfig:
         max_batch_tokens, max_logits: the most tokens, and rows of logits, in one plan.
         kv_dtype: how keys and values are kept; ``auto`` is the backend's own choice.
         rope: positions other than the file's own: another theta or scaling; None is the file's.
+        quality: slower and more exact arithmetic where a backend has the choice.
         num_threads: for backends that have threads of their own; 0 is as many as there are processors.
     """
 
@@ -36,4 +37,5 @@ class NativeConfig:
     max_logits: int = 64
     kv_dtype: KVDtype = "auto"
     rope: Rope | None = None
+    quality: bool = False
     num_threads: int = 0

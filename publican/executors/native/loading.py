@@ -19,6 +19,7 @@ from publican.executors.native.config import NativeConfig
 from publican.executors.native.executor import NativeExecutor
 from publican.executors.native.families import FAMILIES
 from publican.executors.native.families.build import build
+from publican.executors.native.formats.gguf import refuse_unread_types
 from publican.executors.native.formats.refusals import refuse_unread_formats
 from publican.executors.native.program import Program, RopeTable
 from publican.executors.native.rope import rope_table
@@ -53,6 +54,19 @@ def load(checkpoint: Checkpoint, config: NativeConfig, progress: Progress | None
     return NativeExecutor(dataclasses.replace(info, device=backend.device), backend)
 
 
+def objection(checkpoint: Checkpoint) -> str | None:
+    """Why a model cannot be loaded here, from its headers alone; None if nothing speaks against it.
+
+    Raises:
+        ModelFileError: the files are damaged, whoever loads them.
+    """
+    try:
+        describe(checkpoint, NativeConfig())
+    except UnsupportedModel as error:
+        return str(error)
+    return None
+
+
 def describe(
     checkpoint: Checkpoint, config: NativeConfig, progress: Progress | None = None
 ) -> tuple[Program, ExecutorInfo, NativeConfig]:
@@ -62,8 +76,8 @@ def describe(
     """
     spec = _spec_of(checkpoint)
     config = _filled(config, spec)
-    if checkpoint.format == "safetensors":
-        refuse_unread_formats(checkpoint.tensors)
+    refuse = refuse_unread_formats if checkpoint.format == "safetensors" else refuse_unread_types
+    refuse(checkpoint.tensors)
     family = FAMILIES[spec.architecture]
     weights = Weights(checkpoint, family, progress)
     weights.check_layers()

@@ -10,6 +10,8 @@ Knows nothing of files, families or plans. Imports NumPy and ctypes only.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from publican.core.errors import SettingsError
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.cpu.backend import CpuBackend
@@ -29,5 +31,6 @@ def make_backend(program: Program, config: NativeConfig) -> CpuBackend:
         raise SettingsError(
             f"The cpu backend keeps its cache in bf16 or q8, and {config.kv_dtype} was asked for; leave it on auto."
         )
-    cpu = CpuConfig(num_threads=config.num_threads, kv="int8" if config.kv_dtype == "q8" else "bf16")
+    activations: Literal["int8", "bf16"] = "bf16" if config.quality else "int8"
+    cpu = CpuConfig(config.num_threads, activations, "int8" if config.kv_dtype == "q8" else "bf16")
     return CpuBackend(program, config.num_pages, config.page_len, config.max_batch_tokens, config.max_logits, cpu)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from publican.core.errors import ModelFileError, UnsupportedModel
+from publican.core.model import TensorInfo
 from publican.executors.native.formats.dense import DENSE
 from publican.executors.native.formats.format import Format, Shape
 from publican.executors.native.formats.gguf_blocks import Blocks, BlockType
@@ -54,6 +55,7 @@ def _q8_0(b: NDArray[Any]) -> Blocks:
     return b["qs"] ^ 0x80, d, -128 * d  # int8 plus 128, as unsigned
 
 
+_DENSE_TYPES = ("F32", "F16", "BF16")
 _F16, _QS = ("d", "<f2"), ("qs", "u1", 16)
 _TYPES: Mapping[str, BlockType] = {
     "Q4_0": BlockType(np.dtype([_F16, _QS]), 4, 32, _q4_0),
@@ -65,6 +67,24 @@ _TYPES: Mapping[str, BlockType] = {
 }
 
 
+def refuse_unread_types(tensors: Mapping[str, TensorInfo]) -> None:
+    """Look at the types of a GGUF model's tensors.
+
+    Raises:
+        UnsupportedModel: one of them is not read here.
+    """
+    for name, info in tensors.items():
+        if info.dtype not in _TYPES and info.dtype not in _DENSE_TYPES:
+            raise _unread(name, info.dtype)
+
+
+def _unread(name: str, dtype: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{name} is of type {dtype}, which the native loader does not read; load the file with the llama loader, or "
+        "pull a Q4_K_M, Q5_K_M, Q6_K or Q8_0 file of the same model."
+    )
+
+
 def _owns(tensors: MappedTensors, module: str) -> bool:
     return f"{module}.weight" in tensors
 
@@ -72,14 +92,11 @@ def _owns(tensors: MappedTensors, module: str) -> bool:
 def _read(tensors: MappedTensors, module: str, settings: Mapping[str, Any], shape: Shape) -> Matrix:
     name = f"{module}.weight"
     info = tensors.info(name)
-    if info.dtype in ("F32", "F16", "BF16"):
+    if info.dtype in _DENSE_TYPES:
         return DENSE.read(tensors, module, settings, shape)
     kind = _TYPES.get(info.dtype)
     if kind is None:
-        raise UnsupportedModel(
-            f"{name} is of type {info.dtype}, which the native loader does not read; load the file with the llama loader, or "
-            "pull a Q4_K_M, Q5_K_M, Q6_K or Q8_0 file of the same model."
-        )
+        raise _unread(name, info.dtype)
     if len(info.shape) != 2:
         raise ModelFileError(f"The tensor {name} should be a matrix; download the model again.")
     num_outputs, num_inputs = info.shape

@@ -1,0 +1,98 @@
+"""What a host sees while a server starts: progress bars, then how to reach it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from publican.cli.listening import address_of, is_exposed
+from publican.core.backend import ModelCard
+from publican.host.host import Library, ModelHost
+from publican.host.library import ModelLibrary
+from publican.settings import Settings
+
+Report = Callable[[int, int], None]
+
+
+@contextmanager
+def downloading(name: str, total_bytes: int) -> Iterator[Report]:
+    """A bar with bytes, rate and the time that is left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(f"fetching {name}", total=total_bytes)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def loading(name: str) -> Iterator[Report]:
+    """A bar that goes away when the model is loaded."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"loading {name}", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def banner(values: Settings, key: str | None, card: ModelCard, host: ModelHost, library: Library) -> None:
+    """Where it is, what it serves, and a line to try it with."""
+    console = Console(highlight=False)
+    rows = [("model", card.name), ("context", _context(card, library)), ("loader", _loader(card, host, library))]
+    for url in _urls(values, values.port):
+        rows.append(("API", f"{url}/v1  (OpenAI)   {url}/api  (text-generation-webui 2023)"))
+    if values.stream_port:
+        rows.append(("stream", f"{_urls(values, values.stream_port)[0].replace('http', 'ws', 1)}/api/v1/stream  (2023)"))
+    if key is not None:
+        rows.append(("key", key if values.api_key is None else "(as set)"))
+    console.print()
+    for name, text in rows:
+        console.print(f"[bold]{name:>8}[/]  {text}", soft_wrap=True)
+    console.print("\nTry it:\n")
+    print(_curl(_urls(values, values.port)[0], key), flush=True)
+    console.print("\nCtrl-C stops it.\n")
+
+
+def _curl(url: str, key: str | None) -> str:
+    auth = f" -H 'Authorization: Bearer {key}'" if key else ""
+    question = '[{"role": "user", "content": "What is the capital of France?"}]'
+    body = f'{{"messages": {question}, "max_tokens": 50, "temperature": 0}}'
+    return f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{auth} -d '{body}'"
+
+
+def _context(card: ModelCard, library: Library) -> str:
+    text = f"{card.context_len:,} tokens"
+    if isinstance(library, ModelLibrary) and library.last_opened is not None:
+        text += f"  ({library.last_opened.fit.why})"
+    return text
+
+
+def _loader(card: ModelCard, host: ModelHost, library: Library) -> str:
+    loader, device = card.details.get("loader", ""), card.details.get("device", "")
+    text = f"{loader} on {device}" if device else str(loader)
+    if isinstance(library, ModelLibrary) and library.last_opened is not None:
+        text += f"  ({library.last_opened.chosen.why})"
+    ready = host.model.ready if host.model else None
+    return text + (f", loaded in {ready.load_s:.1f} s" if ready else "")
+
+
+def _urls(values: Settings, port: int) -> list[str]:
+    """This machine's own address first, then the one that friends on the same network can use."""
+    address = address_of(values)
+    if address not in ("0.0.0.0", "::"):
+        return [f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"]
+    own = [f"http://127.0.0.1:{port}"]
+    if is_exposed(values) and (lan := _lan_address()):
+        own.append(f"http://{lan}:{port}")
+    return own
+
+
+def _lan_address() -> str | None:
+    """The address that this machine would send from. Nothing is sent: UDP only looks up the route."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return None

@@ -1,0 +1,180 @@
+"""`ModelLibrary`: the models folder, and how each model in it would be loaded. Opens and decides; starts nothing.
+
+Reading headers and tokenizers takes up to a second, on a thread; the event loop goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from publican.core.errors import InvalidParameter
+from publican.core.model import Checkpoint, ModelSpec, Rope
+from publican.engine.budget import BudgetConfig
+from publican.executors.native.cpu.library import LibraryMissing, load_library
+from publican.executors.native.loading import objection
+from publican.hardware.machine import Machine, read_machine
+from publican.host.choose import Available, Chosen, choose
+from publican.host.fit import Fit, fit
+from publican.host.model import LoadedModel, ModelDescription
+from publican.host.options import LoadOptions, WorkerSpec
+from publican.host.port import EnginePort
+from publican.host.prompts import Prompter
+from publican.host.templates import template_for
+from publican.host.tokenizer import load_tokenizer
+from publican.store.catalogue import StoredModel, find_model, list_models
+from publican.store.checkpoint import open_checkpoint
+
+log = logging.getLogger(__name__)
+
+_MAX_BATCH_TOKENS = 512
+_CONTEXT_NAMES = ("context_len", "ctx_size", "n_ctx", "max_seq_len")
+_SHORTEST_CONTEXT, _LONGEST_CONTEXT = 64, 1 << 24
+_BYTES_PER_NUMBER = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8": 1.0625, "q4": 0.5625}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model, decided: what would be loaded and why. `publican serve` prints it."""
+
+    stored: StoredModel
+    checkpoint: Checkpoint
+    chosen: Chosen
+    fit: Fit
+    spec: WorkerSpec
+
+
+class ModelLibrary:
+    """Follows `host.Library`.
+
+    Args:
+        folder: the models folder.
+        options: how models are loaded unless a caller says otherwise.
+        make_port: a worker process, or a thread.
+        max_waiting: requests that may wait for a model.
+    """
+
+    def __init__(self, folder: Path, options: LoadOptions, make_port: Callable[[], EnginePort], max_waiting: int) -> None:
+        self.folder = folder
+        self._options = options
+        self._make_port = make_port
+        self._max_waiting = max_waiting
+        self.last_opened: Opened | None = None
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(model.name for model in list_models(self.folder))
+
+    async def open(self, name: str, options: Mapping[str, Any]) -> LoadedModel:
+        return await asyncio.to_thread(self.open_model, find_model(name, self.folder), self._with(options))
+
+    def open_model(self, stored: StoredModel, options: LoadOptions) -> LoadedModel:
+        """Everything that can be known before loading. Blocks.
+
+        Raises:
+            ModelFileError, UnsupportedModel, OutOfMemory, SettingsError.
+        """
+        checkpoint = open_checkpoint(stored.path)
+        machine = read_machine()
+        chosen = choose(options.loader, options.backend, _available(checkpoint))
+        fitted = _fit(checkpoint, chosen, options, machine)
+        tokenizer = load_tokenizer(checkpoint)
+        prompter = Prompter(tokenizer, template_for(checkpoint, tokenizer.vocabulary), fitted.context_len)
+        spec = WorkerSpec(
+            loader=chosen.loader,
+            backend=chosen.backend,
+            checkpoint=replace(
+                checkpoint, metadata={}
+            ),  # the worker wants tensors, not the vocabulary's fifty thousand strings
+            vocabulary=tokenizer.vocabulary,
+            context_len=fitted.context_len,
+            num_tokens=fitted.num_tokens,
+            num_slots=min(256, 2 * options.max_running) if chosen.loader == "llama" else options.max_running,
+            max_running=options.max_running,
+            max_batch_tokens=max(_MAX_BATCH_TOKENS, options.max_running),
+            threads=options.threads or machine.num_cores,
+            gpu_layers=options.gpu_layers,
+            kv_type=options.kv_type,
+            quality=options.quality,
+            budget=BudgetConfig(target_s=options.target_ms / 1e3),
+        )
+        self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec)
+        description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why)
+        return LoadedModel(description, spec, prompter, self._make_port, self._max_waiting)
+
+    def _with(self, options: Mapping[str, Any]) -> LoadOptions:
+        """Our options with a caller's context in their place; loaders of 2023 had several names for it."""
+        asked = next((options[name] for name in _CONTEXT_NAMES if options.get(name)), None)
+        if asked is None:
+            return self._options
+        if isinstance(asked, bool) or not isinstance(asked, int) or not _SHORTEST_CONTEXT <= asked <= _LONGEST_CONTEXT:
+            raise InvalidParameter(
+                "args", f"the context must be {_SHORTEST_CONTEXT} to {_LONGEST_CONTEXT:,} tokens, got {asked!r:.40}."
+            )
+        return replace(self._options, context_len=asked)
+
+
+def _available(checkpoint: Checkpoint) -> Available:
+    return Available(
+        cuda=False,
+        cpu=_has_cpu_library(),
+        llama=importlib.util.find_spec("llama_cpp") is not None,
+        native_objection=objection(checkpoint),
+        is_gguf=checkpoint.format == "gguf",
+    )
+
+
+def _has_cpu_library() -> bool:
+    try:
+        load_library()
+    except LibraryMissing as error:
+        log.warning("%s Until then native computes in NumPy, which is much slower.", error)
+        return False
+    return True
+
+
+def _fit(checkpoint: Checkpoint, chosen: Chosen, options: LoadOptions, machine: Machine) -> Fit:
+    """How much context fits, given how the chosen executor keeps weights and cache."""
+    spec = checkpoint.spec or _rough_spec(checkpoint)
+    plain = chosen.backend == "plain"
+    weight_bytes = 4 * _num_weights(checkpoint) if plain else checkpoint.num_bytes
+    kv_type = options.kv_type if options.kv_type != "auto" else "f32" if plain else "f16"
+    available = machine.available_bytes
+    return fit(spec, weight_bytes, _BYTES_PER_NUMBER[kv_type], available, options.context_len, options.num_users)
+
+
+def _num_weights(checkpoint: Checkpoint) -> int:
+    return sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
+
+
+def _rough_spec(checkpoint: Checkpoint) -> ModelSpec:
+    """Enough of an unknown architecture for arithmetic: GGUF's common keys, and cautious numbers where they are missing."""
+    metadata = checkpoint.metadata
+    architecture = str(metadata.get("general.architecture", "unknown"))
+
+    def number(key: str, default: int) -> int:
+        value = metadata.get(f"{architecture}.{key}")
+        if isinstance(value, list):
+            value = max((v for v in value if isinstance(v, int)), default=None)
+        return value if isinstance(value, int) and 0 < value < 1 << 24 else default
+
+    hidden, heads = number("embedding_length", 4096), number("attention.head_count", 32)
+    head_dim = number("attention.key_length", max(1, hidden // heads))
+    return ModelSpec(
+        architecture=architecture,
+        num_layers=number("block_count", 32),
+        hidden_size=hidden,
+        ffn_size=number("feed_forward_length", 4 * hidden),
+        num_heads=heads,
+        num_kv_heads=number("attention.head_count_kv", heads),
+        head_dim=head_dim,
+        vocab_size=0,
+        context_len=number("context_length", 4096),
+        norm_eps=0.0,
+        rope=Rope(10_000.0, head_dim),
+    )
