@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema, model_validator
 
 from publican.core.errors import InvalidParameter, Unsupported
 from publican.core.ids import TokenId
@@ -66,11 +66,16 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _silence(cls, body: Any) -> Any:
+        return {name: value for name, value in body.items() if value is not None} if isinstance(body, Mapping) else body
+
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Self:
         """`body`, checked. Raises InvalidParameter that names the first wrong value."""
         try:
-            return cls.model_validate({name: value for name, value in body.items() if value is not None})
+            return cls.model_validate(body)
         except ValidationError as error:
             raise as_invalid(error) from None
 

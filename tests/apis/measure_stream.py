@@ -13,9 +13,12 @@ import multiprocessing as mp
 import os
 import socket
 import time
+from collections.abc import Coroutine
 from multiprocessing.connection import Connection
+from typing import Any
 
 import uvicorn
+import uvloop
 
 from publican.apis.app import create_app
 from publican.apis.config import ApiConfig
@@ -59,11 +62,15 @@ class SteppingHost(ScriptedHost):
         self._running = going
 
 
-def serve(pipe: Connection, num_tokens: int, step_s: float) -> None:
+def run(loop: str, main: Coroutine[Any, Any, Any]) -> Any:
+    return uvloop.run(main) if loop == "uvloop" else asyncio.run(main)
+
+
+def serve(pipe: Connection, num_tokens: int, step_s: float, loop: str) -> None:
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     host = SteppingHost(num_tokens, step_s)
-    server = uvicorn.Server(uvicorn_config(create_app(host, ApiConfig(), open_door), loop="uvloop", http="httptools"))
+    server = uvicorn.Server(uvicorn_config(create_app(host, ApiConfig(), open_door), http="httptools"))
     pipe.send(sock.getsockname()[1])
 
     async def answer() -> None:
@@ -74,9 +81,7 @@ def serve(pipe: Connection, num_tokens: int, step_s: float) -> None:
                 pipe.send(time.process_time())
             await asyncio.sleep(0.05)
 
-    import uvloop
-
-    uvloop.run(answer())
+    run(loop, answer())
 
 
 def read(port: int, body: dict[str, object]) -> tuple[int, int]:
@@ -117,9 +122,9 @@ async def host_alone(num_streams: int, num_tokens: int, step_s: float) -> float:
     return (time.process_time() - began) / (num_streams * num_tokens)
 
 
-def measure(num_streams: int, num_tokens: int, step_s: float, body: dict[str, object]) -> None:
+def measure(num_streams: int, num_tokens: int, step_s: float, body: dict[str, object], loop: str) -> None:
     ours, theirs = mp.Pipe()
-    server = mp.Process(target=serve, args=(theirs, num_tokens, step_s), daemon=True)
+    server = mp.Process(target=serve, args=(theirs, num_tokens, step_s, loop), daemon=True)
     server.start()
     port = ours.recv()
     time.sleep(0.5)
@@ -134,9 +139,7 @@ def measure(num_streams: int, num_tokens: int, step_s: float, body: dict[str, ob
         ours.send("cpu")
         cpu_s, wall_s = ours.recv() - before, time.monotonic() - began
     total = num_streams * num_tokens
-    import uvloop
-
-    alone = uvloop.run(host_alone(num_streams, num_tokens, step_s))
+    alone = run(loop, host_alone(num_streams, num_tokens, step_s))
     each = cpu_s / total
     print(f"{num_streams} streams x {num_tokens} tokens at {total / wall_s:.0f} tokens/s")
     print(f"  {num_events} events, {num_bytes / total:.0f} bytes per token")
@@ -151,10 +154,11 @@ if __name__ == "__main__":
     parser.add_argument("--tokens", type=int, default=1500)
     parser.add_argument("--rate", type=float, default=120.0, help="steps per second")
     parser.add_argument("--logprobs", type=int)
+    parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     args = parser.parse_args()
     mp.set_start_method("spawn")
     print(f"pid {os.getpid()}, load {os.getloadavg()[0]:.1f}")
     body: dict[str, object] = {"prompt": "hi", "stream": True, "max_tokens": args.tokens}
     if args.logprobs is not None:
         body["logprobs"] = args.logprobs
-    measure(args.streams, args.tokens, 1 / args.rate, body)
+    measure(args.streams, args.tokens, 1 / args.rate, body, args.loop)

@@ -61,8 +61,8 @@ class Answer:
         created_s: when this is, in seconds since 1970.
     """
 
-    object = ""
-    chunk_object = ""
+    kind = ""
+    chunk_kind = ""
     media_type = sse.MEDIA_TYPE
 
     def __init__(self, request: Request, shape: Shape, model: str, created_s: int) -> None:
@@ -77,7 +77,7 @@ class Answer:
 
     def whole(self, fold: Fold) -> dict[str, Any]:
         choices = [self.choice(choice, fold) for choice in fold.in_order()]
-        return {**self._named(self.object), "choices": choices, "usage": usage(fold.usage)}
+        return {**self._named(self.kind), "choices": choices, "usage": usage(fold.usage)}
 
     def choice(self, choice: Choice, fold: Fold) -> dict[str, Any]:
         raise NotImplementedError
@@ -86,8 +86,8 @@ class Answer:
         """The beginning of the request that `choice` belongs to."""
         return fold.started.get(choice.index - choice.index % self.shape.num_choices, Started(0))
 
-    def _named(self, object_: str) -> dict[str, Any]:
-        return {"id": self._id, "object": object_, "created": self._created_s, "model": self._model}
+    def _named(self, kind: str) -> dict[str, Any]:
+        return {"id": self._id, "object": kind, "created": self._created_s, "model": self._model}
 
     # --- streamed
 
@@ -131,7 +131,7 @@ class Answer:
         raise NotImplementedError
 
     def _chunk(self, choice: dict[str, Any]) -> str:
-        chunk = {**self._named(self.chunk_object), "choices": [choice]}
+        chunk = {**self._named(self.chunk_kind), "choices": [choice]}
         if self.shape.running_usage:
             chunk["usage"] = usage(Usage(self._num_prompt_tokens, self._num_completion_tokens))
         elif self.shape.usage:
@@ -141,7 +141,7 @@ class Answer:
     def _usage_chunk(self, counts: Usage) -> str:
         if not self.shape.usage:
             return ""
-        return sse.event({**self._named(self.chunk_object), "choices": [], "usage": usage(counts)})
+        return sse.event({**self._named(self.chunk_kind), "choices": [], "usage": usage(counts)})
 
     # --- the constant parts of a chunk that is nothing but text
 

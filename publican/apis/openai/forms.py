@@ -16,7 +16,7 @@ from publican.core.request import Request
 class Completion(Answer):
     """POST /v1/completions."""
 
-    object = chunk_object = "text_completion"
+    kind = chunk_kind = "text_completion"
 
     def __init__(self, request: Request, shape: Shape, model: str, created_s: int) -> None:
         self._offsets: dict[int, int] = {}
@@ -61,8 +61,8 @@ class Completion(Answer):
 class ChatCompletion(Answer):
     """POST /v1/chat/completions."""
 
-    object = "chat.completion"
-    chunk_object = "chat.completion.chunk"
+    kind = "chat.completion"
+    chunk_kind = "chat.completion.chunk"
 
     def whole(self, fold: Fold) -> dict[str, Any]:
         answer = super().whole(fold)

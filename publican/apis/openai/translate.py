@@ -23,6 +23,7 @@ from publican.core.request import (
     new_request_id,
 )
 from publican.core.sampling import MAX_SEED, SamplingParams
+from publican.core.sampling.orders import read_order
 
 NAME = "openai"
 
@@ -197,9 +198,14 @@ def _sampling(body: Mapping[str, Any], sent: Common) -> SamplingParams:
     seed = body.get("seed")
     if isinstance(seed, int) and not isinstance(seed, bool) and -(2**63) <= seed < -1:
         body = {**body, "seed": seed & MAX_SEED}  # OpenAI's seeds are signed
-    best_of = body.get("best_of")
-    if best_of == sent.n:
+    if body.get("best_of") == sent.n:
         body = {**body, "best_of": None}  # as many as are asked for is no choice
+    order = body.get("sampler_order")
+    if isinstance(order, list) and any(isinstance(step, int | float) for step in order):
+        body = {
+            **body,
+            "sampler_order": list(read_order("kobold", "sampler_order", order)),
+        }  # KoboldCpp's clients come here too
     return sampling_from(NAME, body)
 
 
