@@ -61,7 +61,7 @@ def objection(checkpoint: Checkpoint) -> str | None:
         ModelFileError: the files are damaged, whoever loads them.
     """
     try:
-        describe(checkpoint, NativeConfig())
+        describe(checkpoint, NativeConfig(context_len=16, num_slots=1))  # how long a context would be does not matter here
     except UnsupportedModel as error:
         return str(error)
     return None

@@ -6,6 +6,7 @@ nothing that it has read.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -52,6 +53,7 @@ class Weights:
         for name in checkpoint.tensors:
             self._of_module.setdefault(name.rpartition(".")[0], set()).add(name)
         self._done: set[str] = set()
+        self._warned: set[str] = set()
 
     def has(self, role: Role, layer: int = 0) -> bool:
         return role in self._container.names and self.module(role, layer) in self._of_module
@@ -74,6 +76,7 @@ class Weights:
         for form in self._container.formats:
             if form.owns(self.tensors, module):
                 matrix = form.read(self.tensors, module, self._settings, shape)
+                self._warn(form)
                 break
         else:
             raise ModelFileError(f"The model's files are incomplete: there is no weight {module}; download the model again.")
@@ -134,6 +137,12 @@ class Weights:
             )
         self._note(module)
         return values
+
+    def _warn(self, form: Format) -> None:
+        if form.is_experimental and form.name not in self._warned:
+            self._warned.add(form.name)
+            text = "%s is experimental here: compare its answers with another file of the same model."
+            logging.getLogger(__name__).warning(text, form.name)
 
     def _note(self, module: str) -> None:
         self._done |= self._of_module.get(module, set())

@@ -131,6 +131,14 @@ def test_half_precision_files(dtype: str, tmp_path: Path) -> None:
     assert_close(Drive(loaded(path)).step({0: tokens}, num_logits=None)[0], tiny.logits(model, tokens))
 
 
+def test_a_model_in_many_files(tmp_path: Path) -> None:
+    model = tiny.make("Llama")
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 3
+    tokens = tokens_of(12)
+    assert_close(Drive(loaded(tmp_path)).step({0: tokens}, num_logits=None)[0], tiny.logits(model, tokens))
+
+
 def test_hidden_states_are_what_goes_into_the_output(folder: Path) -> None:
     import torch
 

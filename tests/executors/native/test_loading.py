@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from publican.core.errors import ModelFileError, OutOfMemory, SettingsError, UnsupportedModel
 from publican.core.executor import Pages
 from publican.core.model import Checkpoint, ModelSpec, Rope, RopeScaling
 from publican.executors.native import plain
 from publican.executors.native.config import NativeConfig
-from publican.executors.native.loading import describe, load
+from publican.executors.native.loading import describe, load, objection
 from publican.executors.native.program import Embed, Logits, Program
 from publican.executors.native.rope import rope_table
 from tests.executors.drive import Drive
@@ -171,6 +174,60 @@ def test_biases_of_zeros_do_no_harm(tmp_path: Path) -> None:
     plain_one = Drive(load(checkpoint(tmp_path), SMALL)).step({0: [1, 2, 3]})[0]
     with_zeros = Drive(load(checkpoint(tmp_path / "a", arrays() | zeros), SMALL)).step({0: [1, 2, 3]})[0]
     np.testing.assert_array_equal(plain_one, with_zeros)
+
+
+def test_an_experimental_format_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spec = dataclasses.replace(SPEC, hidden_size=128, ffn_size=128, num_heads=2, num_kv_heads=2, head_dim=64, num_layers=1)
+    spec = dataclasses.replace(spec, rope=Rope(1e4, 64))
+    found: Arrays = {"model.embed_tokens.weight": np.ones((50, 128), np.float16)}
+    for norm in ("norm", "layers.0.input_layernorm", "layers.0.post_attention_layernorm"):
+        found[f"model.{norm}.weight"] = np.ones(128, np.float16)
+    for name in ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down"):
+        module = f"model.layers.0.{name}_proj"
+        found |= {f"{module}.trellis": np.ones((8, 8, 32), np.int16)}
+        found |= {f"{module}.{signs}": np.ones(128, np.float16) for signs in ("suh", "svh")}
+    load(checkpoint(tmp_path, found, spec), SMALL)
+    (record,) = caplog.records
+    assert "EXL3" in record.message
+    assert "experimental" in record.message
+    caplog.clear()
+    load(checkpoint(tmp_path), SMALL)
+    assert not caplog.records
+
+
+HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "dtype": st.sampled_from(["F32", "F16", "BF16", "I32", "F64", "Q4_0", "F8_E4M3", "", "U8"]),
+        "shape": st.lists(st.integers(-3, 1 << 40), max_size=3).map(tuple),
+        "offset": st.integers(-10, 1 << 50),
+        "num_bytes": st.integers(-10, 1 << 50),
+        "file": st.sampled_from([Path("absent"), Path("/")]),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_damage_to_a_header_is_a_known_error(tmp_path: Path, data: st.DataObject) -> None:
+    made = checkpoint(tmp_path)
+    tensors = dict(made.tensors)
+    for name in data.draw(st.lists(st.sampled_from(sorted(tensors)), min_size=1, max_size=3)):
+        tensors[name] = dataclasses.replace(tensors[name], **data.draw(HEADERS))
+    with contextlib.suppress(ModelFileError, UnsupportedModel):
+        load(dataclasses.replace(made, tensors=tensors), SMALL)
+
+
+def test_an_objection_comes_from_headers_alone(tmp_path: Path) -> None:
+    made = checkpoint(tmp_path)
+    (tmp_path / "tensors.bin").unlink()
+    assert objection(made) is None
+    assert objection(dataclasses.replace(made, spec=dataclasses.replace(SPEC, context_len=1 << 40))) is None
+    assert "mixtral" in str(objection(dataclasses.replace(made, spec=None, metadata={"model_type": "mixtral"})))
+    name = "model.layers.0.mlp.up_proj.weight"
+    for container, dtype in (("gguf", "IQ4_XS"), ("safetensors", "F8_E4M3")):
+        tensors = dict(made.tensors) | {name: dataclasses.replace(made.tensors[name], dtype=dtype)}
+        assert objection(dataclasses.replace(made, format=container, tensors=tensors))  # type: ignore[arg-type]
 
 
 def without(name: str) -> Callable[[Arrays], Arrays]:

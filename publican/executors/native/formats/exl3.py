@@ -105,4 +105,4 @@ def _hadamard(size: int) -> NDArray[np.float32]:
     return (matrix / np.sqrt(size)).astype(np.float32)
 
 
-EXL3 = Format("EXL3", _owns, _read)
+EXL3 = Format("EXL3", _owns, _read, is_experimental=True)

@@ -20,8 +20,10 @@ class Format:
     read: the weight of such a module, given the checkpoint's `quantization` settings and the (outputs, inputs) that the
         model needs, to which a format that pads cuts. Whoever calls checks that the result has that shape.
         Raises ModelFileError for tensors that contradict one another, UnsupportedModel for a variant that is not read.
+    is_experimental: read by description only, never compared with a file that was used.
     """
 
     name: str
     owns: Callable[[MappedTensors, str], bool]
     read: Callable[[MappedTensors, str, Mapping[str, Any], Shape], Matrix]
+    is_experimental: bool = False
