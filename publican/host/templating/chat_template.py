@@ -11,11 +11,11 @@ from jinja2.exceptions import SecurityError, TemplateError
 
 from publican.core.errors import InvalidRequest
 from publican.host.templating.environment import MeteredEnvironment, RefusedError
-from publican.host.templating.instrument import ForbiddenTagError
+from publican.host.templating.instrument import UnusableTemplateError
 from publican.host.templating.meter import Limits, TemplateLimitError
 
-MAX_SOURCE_LEN = 256 << 10
-"""Compiling as much may take some seconds; the longest template in use has 17,000 characters."""
+MAX_SOURCE_LEN = 128 << 10
+"""The longest template in use has 17,000 characters."""
 _MAX_REASON_LEN = 500
 _MARK = "\ue0f0\ue0f1\ue0f2"
 """Stands where the last message ends; private characters, so that no template does anything to it."""
@@ -49,8 +49,8 @@ class ChatTemplate:
         self._environment = MeteredEnvironment(limits, now)
         try:
             self._template = self._environment.from_string(source)
-        except ForbiddenTagError as error:
-            raise InvalidRequest(f"The chat template uses {error}, which chat templates may not.") from None
+        except UnusableTemplateError as error:
+            raise InvalidRequest(f"The chat template {error}.") from None
         except TemplateSyntaxError as error:
             reason = str(error.message)[:_MAX_REASON_LEN]
             raise InvalidRequest(f"The chat template is not valid Jinja: {reason} (line {error.lineno}).") from None

@@ -12,7 +12,7 @@ from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
 TICK, MADE, JOINED = "publican_tick", "publican_made", "publican_joined"
-_FORBIDDEN = {
+_FORBIDDEN: dict[type[nodes.Node], str] = {
     nodes.Include: "include",
     nodes.Import: "import",
     nodes.FromImport: "import",
@@ -22,22 +22,44 @@ _FORBIDDEN = {
 }
 
 
-class ForbiddenTagError(Exception):
-    """A tag that chat templates may not use; the text is its name."""
+MAX_NODES = 6_000
+"""Of a syntax tree; the largest in use has 1,300. Compiling takes more than linear time, in Jinja and in Python."""
+
+_BLOCKS = (nodes.For, nodes.If, nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.With, nodes.AssignBlock, nodes.Block)
+_MAX_DEPTH = 40
+_MAX_LOOP_DEPTH = 15
+
+
+class UnusableTemplateError(Exception):
+    """The template is one that is not even compiled; the text is a clause that says why."""
 
 
 def instrument(template: nodes.Template) -> nodes.Template:
     """`template` itself, changed.
 
     Raises:
-        ForbiddenTagError: it uses a tag that it may not use.
+        UnusableTemplateError: it is too large, or uses a tag that it may not use.
     """
-    for kind, name in _FORBIDDEN.items():
-        if next(template.find_all(kind), None) is not None:
-            raise ForbiddenTagError(name)
+    _check(template)
     changed = _Instrument().visit(template)
     changed.set_environment(template.environment)
     return changed  # type: ignore[no-any-return]
+
+
+def _check(template: nodes.Template) -> None:
+    num_nodes = 0
+    pending: list[tuple[nodes.Node, int, int]] = [(template, 0, 0)]
+    while pending:
+        node, depth, loops = pending.pop()
+        num_nodes += 1
+        depth, loops = depth + isinstance(node, _BLOCKS), loops + isinstance(node, nodes.For)
+        if num_nodes > MAX_NODES:
+            raise UnusableTemplateError(f"has more than {MAX_NODES:,} elements")
+        if depth > _MAX_DEPTH or loops > _MAX_LOOP_DEPTH:
+            raise UnusableTemplateError(f"nests blocks deeper than {_MAX_DEPTH}, or loops deeper than {_MAX_LOOP_DEPTH}")
+        if (tag := _FORBIDDEN.get(type(node))) is not None:
+            raise UnusableTemplateError(f"uses {tag}, which chat templates may not")
+        pending += [(child, depth, loops) for child in node.iter_child_nodes()]
 
 
 def _call(name: str, arguments: list[nodes.Expr], lineno: int) -> nodes.Call:
