@@ -186,3 +186,19 @@ def test_rows_do_not_know_one_another(engine: Engine, int8: bool) -> None:
     for size in (1, 2, 3, 5, 12):
         apart = np.concatenate([run(x[i : i + size]) for i in range(0, len(x), size)])
         np.testing.assert_array_equal(apart, together)
+
+
+@pytest.mark.parametrize("int8", [True, False], ids=["int8", "bf16"])
+def test_nan_stays_visible(engine: Engine, int8: bool) -> None:
+    """A row that went wrong gives NaN, and leaves the others alone."""
+    rng = np.random.default_rng(13)
+    matrix = random_quantised(rng, 20, [(4, 32, 64)])
+    x = numbers(rng, 3, 64)
+    x[1] = np.nan
+    h = Harness(engine, {"x": 64, "y": 20}, 3)
+    h.fill("x", x)
+    h.linear(h.part("x", "y", h.packer.pack(matrix), int8))
+    h.run()
+    got = h.read("y")
+    assert np.isnan(got[1]).all()
+    assert np.isfinite(got[[0, 2]]).all()

@@ -5,13 +5,17 @@ constexpr int kActivationGroup = 32;
 // Below this the reciprocal overflows; such a group is nothing beside any other number of the row.
 constexpr float kSmallest = 1e-30f;
 
+// Infinity times its inverse, zero, is NaN; as a code it must merely be some number.
+INLINE Vi to_code(Vf x) { return to_int(min(max(x, splat(-127.0f)), splat(127.0f))); }
+
 // 32 numbers: their scale, codes in -127 … 127, and scale * (sum of codes), whole and by halves.
 INLINE void quantise_group(const float *x, const PcpuActivation &out, int64_t group) {
     const Vf a = load(x), b = load(x + 16);
     const float largest = highest(max(abs(a), abs(b)));
-    const float scale = largest > kSmallest ? largest / 127.0f : 0.0f;
-    const Vf inverse = splat(largest > kSmallest ? 127.0f / largest : 0.0f);
-    const Vi first = to_int(mul(a, inverse)), second = to_int(mul(b, inverse));
+    // NaN fails the comparison, and stays: whoever looks at the logits shall see it.
+    const float scale = largest <= kSmallest ? 0.0f : largest / 127.0f;
+    const Vf inverse = splat(largest <= kSmallest ? 0.0f : 127.0f / largest);
+    const Vi first = to_code(mul(a, inverse)), second = to_code(mul(b, inverse));
     store_s8(out.codes + group * 32, first);
     store_s8(out.codes + group * 32 + 16, second);
     const int sum_first = sum_int(first), sum_second = sum_int(second);

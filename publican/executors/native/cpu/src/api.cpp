@@ -3,6 +3,7 @@
 #include <atomic>
 #include <new>
 #include <string.h>
+#include <vector>
 
 #include "check.h"
 #include "features.h"
@@ -45,27 +46,42 @@ bool is_rowwise(int kind) {
     return kind == PCPU_EMBED || kind == PCPU_NORM || kind == PCPU_CONVERT || kind == PCPU_ADD || kind == PCPU_STORE_KV;
 }
 
+// Records that run as one phase: one, or several that go row by row, each item through all of them.
+struct Group {
+    int first, end;
+};
+
 struct Run {
     PcpuEngine *engine;
     const PcpuProgram *program;
+    std::vector<Group> groups;
     Step step;
+
+    const Operation &operation(int record) const { return engine->kernels->operations[program->records[record].kind]; }
 };
 
-// One worker's way through all records. A barrier stands between two records unless both go row by row: then each worker
-// only reads what it wrote itself.
-void run_worker(void *argument, int index) {
-    const Run &run = *(const Run *)argument;
-    Team &team = run.engine->team;
-    Worker worker = {index, team.size(), 0, team.shares()};
-    for (int i = 0; i < run.program->num_records; i++) {
-        const int kind = run.program->records[i].kind;
-        if (i && !(is_rowwise(kind) && is_rowwise(run.program->records[i - 1].kind))) {
-            team.barrier(index);
-            worker.phase++;
-            // The other set may still be in use; this one's last users are all past the barrier.
-            worker.shares[index].taken[(worker.phase + 1) & 1] = 0;
+std::vector<Group> group_records(const PcpuProgram &program) {
+    std::vector<Group> groups;
+    for (int i = 0; i < program.num_records; i++) {
+        if (i && is_rowwise(program.records[i].kind) && is_rowwise(program.records[i - 1].kind)) {
+            groups.back().end = i + 1;
+        } else {
+            groups.push_back({i, i + 1});
         }
-        run.engine->kernels->operations[kind](run.program->records[i].op, run.step, worker);
+    }
+    return groups;
+}
+
+Phase phase_of_run(void *argument, int index) {
+    const Run &run = *(const Run *)argument;
+    const int record = run.groups[index].first;
+    return run.operation(record).phase(run.program->records[record].op, run.step, run.engine->team.size());
+}
+
+void compute_in_run(void *argument, int index, int64_t first, int64_t end) {
+    const Run &run = *(const Run *)argument;
+    for (int i = run.groups[index].first; i < run.groups[index].end; i++) {
+        run.operation(i).compute(run.program->records[i].op, run.step, first, end);
     }
 }
 
@@ -81,15 +97,20 @@ template <class Fn>
 void for_ranges(Team &team, int64_t count, const Fn &fn) {
     struct Job {
         const Fn &fn;
-        int64_t count;
-        int workers;
-    } job = {fn, count, team.size()};
-    team.run(
-        [](void *argument, int worker) {
+        int64_t count, step;
+    } job = {fn, count, count / (team.size() * 4) + 1};
+    const Work work = {
+        &job, 1,
+        [](void *argument, int) {
             const Job &j = *(const Job *)argument;
-            j.fn(j.count * worker / j.workers, j.count * (worker + 1) / j.workers);
+            return Phase{(j.count + j.step - 1) / j.step, 1};
         },
-        &job);
+        [](void *argument, int, int64_t first, int64_t end) {
+            const Job &j = *(const Job *)argument;
+            j.fn(first * j.step, end * j.step < j.count ? end * j.step : j.count);
+        },
+    };
+    team.run(work);
 }
 
 // Whether `segment` is cut so that all of `source` has a place in it.
@@ -162,11 +183,11 @@ EXPORT int pcpu_run(PcpuEngine *engine, const PcpuProgram *program, const PcpuCa
     if (error == PCPU_OK) error = check_batch(*program, *cache, *batch);
     if (error != PCPU_OK || batch->num_tokens == 0) return error;
     try {
-        Run run = {engine, program, {batch, cache, {}}};
+        Run run = {engine, program, group_records(*program), {batch, cache, {}}};
         if (const PcpuAttend *a = first_attend(*program)) {
             run.step.attention = engine->planner.plan(*batch, *cache, a->num_heads, engine->team.size());
         }
-        engine->team.run(run_worker, &run);
+        engine->team.run({&run, (int)run.groups.size(), phase_of_run, compute_in_run});
     } catch (const std::bad_alloc &) {
         return PCPU_NO_MEMORY;
     }

@@ -332,18 +332,22 @@ inline void attend_chunk(const PcpuAttend &a, const Step &step, const TileRows &
     finish(a, t, step.cache->head_dim, padded, total);
 }
 
-inline void attend(const void *op, const Step &step, Worker &worker) {
+inline Phase attend_items(const void *, const Step &step, int) {
+    const AttentionPlan &plan = step.attention;
+    return {(int64_t)plan.num_tiles * plan.num_head_tiles * plan.max_chunks, 1};
+}
+
+inline void attend(const void *op, const Step &step, int64_t first, int64_t end) {
     const auto &a = *(const PcpuAttend *)op;
     const AttentionPlan &plan = step.attention;
-    const int64_t num_items = (int64_t)plan.num_tiles * plan.num_head_tiles;
     AttendMemory memory;
-    for (Span span; take(worker, num_items * plan.max_chunks, 1, span);) {
-        const int64_t item = span.first / plan.max_chunks;
+    for (int64_t i = first; i < end; i++) {
+        const int64_t item = i / plan.max_chunks;
         const TileRows tile = rows_of_tile(a, step, item / plan.num_head_tiles, item % plan.num_head_tiles);
         if (plan.max_chunks == 1) {
             attend_tile(a, step, tile, memory);
         } else {
-            attend_chunk(a, step, tile, item, (int)(span.first % plan.max_chunks), memory);
+            attend_chunk(a, step, tile, item, (int)(i % plan.max_chunks), memory);
         }
     }
 }

@@ -17,7 +17,6 @@ namespace {
 namespace PCPU_VARIANT {
 
 #include "simd.h"
-#include "queue.h"
 #include "activation.h"
 #include "tiles.h"
 #include "rowwise.h"
@@ -39,7 +38,17 @@ const Kernels *JOIN(kernels_, PCPU_VARIANT)() {
     // In the order of PcpuKind.
     static constexpr Kernels kernels = {
         TEXT(PCPU_VARIANT),
-        {embed, norm, convert, add_rows, store_kv, linear, gated, attend, final_norm},
+        {
+            {token_rows, embed},
+            {token_rows, norm},
+            {token_rows, convert},
+            {token_rows, add_rows},
+            {token_rows, store_kv},
+            {linear_panels, linear},
+            {gated_pairs, gated},
+            {attend_items, attend},
+            {final_rows, final_norm},
+        },
         top,
     };
     return &kernels;

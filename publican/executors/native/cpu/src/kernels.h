@@ -30,14 +30,12 @@ struct Step {
     AttentionPlan attention;
 };
 
-struct Worker {
-    int index;
-    int count;
-    int phase;
-    Share *shares;
+// An operation as items that any worker may compute, in any order; `phase` says how many for a batch. Operations that go row
+// by row have rows for items, so that several of them may follow one another on the same rows within one phase.
+struct Operation {
+    Phase (*phase)(const void *op, const Step &step, int num_workers);
+    void (*compute)(const void *op, const Step &step, int64_t first, int64_t end);
 };
-
-using Operation = void (*)(const void *op, const Step &step, Worker &worker);
 
 struct Kernels {
     const char *name;

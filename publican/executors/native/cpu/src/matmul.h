@@ -11,10 +11,10 @@ INLINE int64_t rows_per_block(int num_inputs, bool int8) {
     return rows < kMaxRows ? kMaxRows : rows;
 }
 
-INLINE int64_t panels_per_take(int64_t num_panels, int workers, int64_t num_rows) {
+INLINE Phase panel_phase(int64_t num_items, int num_workers, int64_t num_rows) {
     const int64_t pieces = num_rows >= kManyRows ? 16 : 6;
-    const int64_t count = num_panels / (workers * pieces);
-    return count < 1 ? 1 : count > 16 ? 16 : count;
+    const int64_t count = num_items / (num_workers * pieces);
+    return {num_rows ? num_items : 0, count < 1 ? 1 : count > 16 ? 16 : count};
 }
 
 INLINE bool reads_int8(const Input &input) { return input.form && input.form->form == PCPU_INT8; }
@@ -28,6 +28,8 @@ INLINE void compute_panel(const PcpuMatrix &matrix, const Input &input, int64_t 
         pick_tile(segment, reads_int8(input), rows)(segment, data, input, row, sums);
     }
 }
+
+struct Span { int64_t first, end; };
 
 // Calls body(item, row, rows) for each item of a span and each tile of rows; a block of rows stays near while items pass.
 template <class Body>
@@ -69,31 +71,34 @@ INLINE void put(const PcpuLinear &op, const PcpuPart &part, const Target &target
     }
 }
 
-inline void linear(const void *op, const Step &step, Worker &worker) {
+INLINE int64_t linear_rows(const PcpuLinear &l, const Step &step) {
+    return l.logits ? step.batch->num_logit_rows : step.batch->num_tokens;
+}
+
+inline Phase linear_panels(const void *op, const Step &step, int num_workers) {
     const auto &l = *(const PcpuLinear *)op;
-    const int64_t num_rows = l.logits ? step.batch->num_logit_rows : step.batch->num_tokens;
-    if (num_rows == 0) return;
     int64_t total = 0;
     for (int i = 0; i < l.num_parts; i++) total += num_panels(*l.parts[i].matrix);
-    const int64_t count = panels_per_take(total, worker.count, num_rows);
-    for (Span span; take(worker, total, count, span);) {
-        int64_t before = 0;
-        for (int i = 0; i < l.num_parts; i++) {
-            const PcpuPart &part = l.parts[i];
-            const int64_t here = num_panels(*part.matrix);
-            const Span own = {span.first > before ? span.first - before : 0, span.end - before < here ? span.end - before : here};
-            before += here;
-            if (own.first >= own.end) continue;
-            const Input input = {part.x, part.src.data, part.src.stride};
-            const Target target = l.logits ? Target{step.batch->logits, step.batch->logits_stride}
-                                           : Target{part.dst.data, part.dst.stride};
-            const int64_t block = rows_per_block(part.matrix->num_inputs, reads_int8(input));
-            for_tiles(own, num_rows, block, [&](int64_t panel, int64_t row, int rows) INLINE_BODY {
-                alignas(64) float sums[kMaxRows * 16];
-                compute_panel(*part.matrix, input, panel, row, rows, sums);
-                for (int r = 0; r < rows; r++) put(l, part, target, panel, row + r, load(sums + r * 16));
-            });
-        }
+    return panel_phase(total, num_workers, linear_rows(l, step));
+}
+
+inline void linear(const void *op, const Step &step, int64_t first, int64_t end) {
+    const auto &l = *(const PcpuLinear *)op;
+    for (int i = 0; i < l.num_parts; i++) {
+        const PcpuPart &part = l.parts[i];
+        const int64_t here = num_panels(*part.matrix);
+        const Span own = {first > 0 ? first : 0, end < here ? end : here};
+        first -= here, end -= here;
+        if (own.first >= own.end) continue;
+        const Input input = {part.x, part.src.data, part.src.stride};
+        const Target target = l.logits ? Target{step.batch->logits, step.batch->logits_stride}
+                                       : Target{part.dst.data, part.dst.stride};
+        const int64_t block = rows_per_block(part.matrix->num_inputs, reads_int8(input));
+        for_tiles(own, linear_rows(l, step), block, [&](int64_t panel, int64_t row, int rows) INLINE_BODY {
+            alignas(64) float sums[kMaxRows * 16];
+            compute_panel(*part.matrix, input, panel, row, rows, sums);
+            for (int r = 0; r < rows; r++) put(l, part, target, panel, row + r, load(sums + r * 16));
+        });
     }
 }
 
@@ -102,37 +107,40 @@ INLINE Vf gate_value(int activation, Vf gate, Vf up) {
 }
 
 // An item is 32 outputs, so that whoever computes them can also bring them into the form that the next layer reads.
-inline void gated(const void *op, const Step &step, Worker &worker) {
-    const auto &g = *(const PcpuGated *)op;
-    const int num_outputs = g.gate->num_outputs;
-    const int64_t num_items = (num_outputs + 31) / 32, panels = num_panels(*g.gate);
-    const Input gate_input = {g.gate_x, g.src.data, g.src.stride}, up_input = {g.up_x, g.src.data, g.src.stride};
-    const int64_t num_rows = step.batch->num_tokens;
-    const int64_t block = rows_per_block(g.gate->num_inputs, reads_int8(gate_input));
-    const int64_t count = panels_per_take(num_items, worker.count, num_rows);
-    for (Span span; take(worker, num_items, count, span);) {
-        for_tiles(span, num_rows, block, [&](int64_t item, int64_t row, int rows) INLINE_BODY {
-            alignas(64) float gates[kMaxRows * 16], ups[kMaxRows * 16], values[kMaxRows * 32];
-            for (int half = 0; half < 2; half++) {
-                const int64_t panel = 2 * item + half;
-                const int left = num_outputs - (int)panel * 16;
-                if (panel < panels) {
-                    compute_panel(*g.gate, gate_input, panel, row, rows, gates);
-                    compute_panel(*g.up, up_input, panel, row, rows, ups);
-                }
-                for (int r = 0; r < rows; r++) {
-                    const Vf value = panel < panels ? gate_value(g.activation, load(gates + r * 16), load(ups + r * 16)) : zero();
-                    store(values + r * 32 + half * 16, keep_lanes(value, 0, left, 0.0f));
-                }
-            }
-            for (int r = 0; r < rows; r++) {
-                if (g.dst.data) {
-                    float *out = row_of(g.dst, row + r) + item * 32;
-                    store(out, load(values + r * 32));
-                    store(out + 16, load(values + r * 32 + 16));
-                }
-                if (g.form) write_piece(values + r * 32, *g.form, row + r, (int)item * 32, 32);
-            }
-        });
+inline Phase gated_pairs(const void *op, const Step &step, int num_workers) {
+    return panel_phase((((const PcpuGated *)op)->gate->num_outputs + 31) / 32, num_workers, step.batch->num_tokens);
+}
+
+// 16 of an item's outputs for some rows, zeros beyond the last output; `out` is [rows][32].
+INLINE void gated_panel(const PcpuGated &g, int64_t panel, int64_t row, int rows, float *out) {
+    alignas(64) float gates[kMaxRows * 16], ups[kMaxRows * 16];
+    const int left = g.gate->num_outputs - (int)panel * 16;
+    if (left <= 0) {
+        for (int r = 0; r < rows; r++) store(out + r * 32, zero());
+        return;
     }
+    compute_panel(*g.gate, {g.gate_x, g.src.data, g.src.stride}, panel, row, rows, gates);
+    compute_panel(*g.up, {g.up_x, g.src.data, g.src.stride}, panel, row, rows, ups);
+    for (int r = 0; r < rows; r++) {
+        const Vf value = gate_value(g.activation, load(gates + r * 16), load(ups + r * 16));
+        store(out + r * 32, keep_lanes(value, 0, left, 0.0f));
+    }
+}
+
+inline void gated(const void *op, const Step &step, int64_t first, int64_t end) {
+    const auto &g = *(const PcpuGated *)op;
+    const int64_t block = rows_per_block(g.gate->num_inputs, g.gate_x && g.gate_x->form == PCPU_INT8);
+    for_tiles({first, end}, step.batch->num_tokens, block, [&](int64_t item, int64_t row, int rows) INLINE_BODY {
+        alignas(64) float values[kMaxRows * 32];
+        gated_panel(g, 2 * item, row, rows, values);
+        gated_panel(g, 2 * item + 1, row, rows, values + 16);
+        for (int r = 0; r < rows; r++) {
+            if (g.dst.data) {
+                float *out = row_of(g.dst, row + r) + item * 32;
+                store(out, load(values + r * 32));
+                store(out + 16, load(values + r * 32 + 16));
+            }
+            if (g.form) write_piece(values + r * 32, *g.form, row + r, (int)item * 32, 32);
+        }
+    });
 }

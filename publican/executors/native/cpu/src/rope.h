@@ -61,7 +61,7 @@ inline void encode_head(const float *x, int head_dim, int padded, bool int8, Sto
     out.scale = top > kSmallest ? top / 127.0f : 0.0f;
     const Vf inverse = splat(top > kSmallest ? 127.0f / top : 0.0f);
     int8_t codes[kMaxHeadDim];
-    for (int i = 0; i < padded; i += 16) store_s8(codes + i, to_int(mul(finite(load_first(x + i, head_dim - i)), inverse)));
+    for (int i = 0; i < padded; i += 16) store_s8(codes + i, to_code(mul(finite(load_first(x + i, head_dim - i)), inverse)));
     for (int i = 0; i < padded; i++) out.codes[i] = (uint8_t)(codes[i] + 128);
 }
 
@@ -97,12 +97,11 @@ inline void write_kv(const PcpuCache &cache, uint8_t *block, const float *k, con
     }
 }
 
-inline void store_kv(const void *op, const Step &step, Worker &worker) {
+inline void store_kv(const void *op, const Step &step, int64_t first, int64_t end) {
     const auto &s = *(const PcpuStoreKV *)op;
     const PcpuCache &cache = *step.cache;
     const int dim = cache.head_dim, num_kv = cache.num_kv_heads;
-    const Span rows = own_rows(worker, step.batch->num_tokens);
-    for (int64_t row = rows.first; row < rows.end; row++) {
+    for (int64_t row = first; row < end; row++) {
         const int position = step.batch->positions[row], owner = step.batch->owners[row];
         float *q = row_of(s.src, row), *k = q + (int64_t)s.num_heads * dim, *v = k + (int64_t)num_kv * dim;
         if (s.q_norm) norm_heads(q, s.q_norm, s.num_heads, dim, s.norm_width, s.eps);

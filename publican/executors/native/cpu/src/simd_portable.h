@@ -5,6 +5,9 @@
 #ifdef __ARM_FEATURE_DOTPROD
 #include <arm_neon.h>
 #endif
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 typedef float Vf __attribute__((vector_size(64)));
 typedef int32_t Vi __attribute__((vector_size(64)));
@@ -127,6 +130,26 @@ struct Dot {
                 total[i] = vdotq_s32(total[i], veorq_s8(code[i], vdupq_n_s8(-128)), four);
                 total[i] = vdotq_s32(vdotq_s32(total[i], vdupq_n_s8(64), four), vdupq_n_s8(64), four);
             }
+        }
+    }
+    INLINE Vf value() const { return to_float(load_as<Vi>(total)); }
+};
+#elif defined(__SSE2__)
+// Every x86 of 64 bits multiplies pairs of 16 bits: bytes 0 and 2 of each lane, then 1 and 3.
+template <int BITS>
+struct Dot {
+    __m128i total[4];
+    INLINE void start() {
+        for (auto &t : total) t = _mm_setzero_si128();
+    }
+    INLINE void add(Bytes codes, int32_t x) {
+        const __m128i four = _mm_set1_epi32(x), low = _mm_set1_epi16(255);
+        const __m128i even = _mm_srai_epi16(_mm_slli_epi16(four, 8), 8), odd = _mm_srai_epi16(four, 8);
+        __m128i code[4];
+        __builtin_memcpy(code, &codes, sizeof codes);
+        for (int i = 0; i < 4; i++) {
+            total[i] = _mm_add_epi32(total[i], _mm_madd_epi16(_mm_and_si128(code[i], low), even));
+            total[i] = _mm_add_epi32(total[i], _mm_madd_epi16(_mm_srli_epi16(code[i], 8), odd));
         }
     }
     INLINE Vf value() const { return to_float(load_as<Vi>(total)); }

@@ -2,12 +2,15 @@
 
 #include <chrono>
 
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 namespace pcpu {
 namespace {
+
+constexpr int kItemBits = 24;
+constexpr uint64_t kItemMask = (1u << kItemBits) - 1;
 
 // About 20 to 60 µs of pauses, by CPU: longer than a phase of decoding, shorter than a scheduler's tick.
 constexpr int kSpins = 1500;
@@ -15,20 +18,28 @@ constexpr int kSpins = 1500;
 constexpr auto kYieldFor = std::chrono::microseconds(400);
 
 inline void pause() {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__)
     _mm_pause();
 #elif defined(__aarch64__)
     asm volatile("yield");
 #endif
 }
 
+// Spins for a bounded time, then gives the core to whoever wants it between looks.
+template <class Condition>
+void wait_until(const Condition &holds) {
+    for (int spins = 0; !holds(); spins++) {
+        if (spins < kSpins) {
+            pause();
+        } else {
+            std::this_thread::yield();
+        }
+    }
+}
+
 }  // namespace
 
-Team::Team(int num_workers)
-    : num_workers_(num_workers),
-      num_groups_((num_workers + kGroup - 1) / kGroup),
-      shares_(num_workers),
-      groups_(num_groups_) {
+Team::Team(int num_workers) : num_workers_(num_workers), shares_(num_workers) {
     try {
         for (int worker = 1; worker < num_workers; worker++) threads_.emplace_back(&Team::work, this, worker);
     } catch (...) {
@@ -50,40 +61,79 @@ void Team::stop() {
     threads_.clear();
 }
 
-void Team::run(Body body, void *argument) {
-    body_ = body;
-    argument_ = argument;
-    // The queue's two counters are reset in turn by the phases themselves; the first phase finds both at zero.
-    for (auto &share : shares_) share.taken[0] = share.taken[1] = 0;
+void Team::run(const Work &work) {
+    // Nobody is inside: the last run waited for that.
+    work_ = work;
+    first_ = current_.load();
+    end_ = first_ + (uint64_t)work.num_phases;
+    current_.store(next_with_items(first_));
+    open_.store(true);
     job_.fetch_add(1);
     if (num_asleep_.load() > 0) {
         std::lock_guard<std::mutex> lock(mutex_);
         wake_.notify_all();
     }
-    body(argument, 0);
-    barrier(0);
+    participate(0);
+    open_.store(false);
+    wait_until([&] { return num_inside_.load() == 0; });
 }
 
-void Team::barrier(int worker) {
-    if (num_workers_ == 1) return;
-    const unsigned phase = phase_.load(std::memory_order_relaxed);
-    const int group = worker / kGroup;
-    const int members = group + 1 < num_groups_ ? kGroup : num_workers_ - group * kGroup;
-    if (groups_[group].arrived.fetch_add(1, std::memory_order_acq_rel) == members - 1) {
-        groups_[group].arrived.store(0, std::memory_order_relaxed);
-        if (root_.arrived.fetch_add(1, std::memory_order_acq_rel) == num_groups_ - 1) {
-            root_.arrived.store(0, std::memory_order_relaxed);
-            phase_.store(phase + 1, std::memory_order_release);
-            return;
+uint64_t Team::next_with_items(uint64_t phase) const {
+    while (phase < end_ && work_.phase(work_.argument, (int)(phase - first_)).num_items == 0) phase++;
+    return phase;
+}
+
+void Team::participate(int worker) {
+    for (uint64_t phase = current_.load(std::memory_order_acquire); phase < end_;) {
+        const int index = (int)(phase - first_);
+        const Phase shape = work_.phase(work_.argument, index);
+        int64_t mine = 0;
+        for (Span span; take(phase, worker, shape, span); mine += span.end - span.first) {
+            work_.compute(work_.argument, index, span.first, span.end);
         }
-    }
-    for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; spins++) {
-        if (spins < kSpins) {
-            pause();
+        // One addition per worker and phase. Who has taken items is waited for, so this is still the current phase.
+        if (mine && num_done_.fetch_add(mine, std::memory_order_acq_rel) + mine == shape.num_items) {
+            num_done_.store(0, std::memory_order_relaxed);
+            phase = next_with_items(phase + 1);
+            current_.store(phase, std::memory_order_release);
         } else {
-            std::this_thread::yield();
+            phase = wait_for_end_of(phase);
         }
     }
+}
+
+// Its own range first, so that each worker streams through its own stretch of the weights; then from the others'.
+bool Team::take(uint64_t phase, int worker, const Phase &shape, Span &span) {
+    for (int i = 0; i < num_workers_; i++) {
+        const int owner = worker + i < num_workers_ ? worker + i : worker + i - num_workers_;
+        const int64_t begin = shape.num_items * owner / num_workers_, end = shape.num_items * (owner + 1) / num_workers_;
+        if (take_from(shares_[owner], phase, end - begin, shape.items_per_take, span)) {
+            span.first += begin;
+            span.end += begin;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool Team::take_from(Share &share, uint64_t phase, int64_t length, int64_t count, Span &span) {
+    uint64_t seen = share.taken.load(std::memory_order_relaxed);
+    for (;;) {
+        if (seen >> kItemBits > phase) return false;  // this worker is late; the phase is over
+        const int64_t taken = seen >> kItemBits == phase ? (int64_t)(seen & kItemMask) : 0;
+        if (taken >= length) return false;
+        const int64_t end = taken + count < length ? taken + count : length;
+        if (share.taken.compare_exchange_weak(seen, phase << kItemBits | (uint64_t)end, std::memory_order_relaxed)) {
+            span = {taken, end};
+            return true;
+        }
+    }
+}
+
+uint64_t Team::wait_for_end_of(uint64_t phase) const {
+    uint64_t now = phase;
+    wait_until([&] { return (now = current_.load(std::memory_order_acquire)) != phase; });
+    return now;
 }
 
 // Waits until job_ is not `seen`. False when the team is closing.
@@ -106,10 +156,13 @@ bool Team::wait_for_job(unsigned seen) {
 }
 
 void Team::work(int worker) {
-    for (unsigned seen = 0; wait_for_job(seen);) {
-        seen++;
-        body_(argument_, worker);
-        barrier(worker);
+    unsigned seen = 0;
+    while (wait_for_job(seen)) {
+        seen = job_.load();
+        // First inside, then look: a run that is closed is left alone, and one that is open waits for who is inside.
+        num_inside_.fetch_add(1);
+        if (open_.load()) participate(worker);
+        num_inside_.fetch_sub(1);
     }
 }
 

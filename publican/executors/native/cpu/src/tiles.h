@@ -29,6 +29,9 @@ INLINE const uint8_t *read_scales(const uint8_t *p, bool wide, Vf &scale, Vf &of
 // A single row is bound by memory: ask for what comes this many bytes later.
 constexpr int kPrefetchBytes = 12 * 1024;
 
+// Loops over a tile's rows are unrolled wholly, all of them: one that is not would put the sums into memory.
+#define EACH_ROW(r) _Pragma("GCC unroll 12") for (int r = 0; r < ROWS; r++)
+
 template <int ROWS, int BYTES>
 INLINE void prefetch_block(const uint8_t *p) {
     if (ROWS > 1) return;
@@ -57,7 +60,7 @@ void tile_int8(const PcpuSegment &segment, const uint8_t *panel, const Input &in
     const float *scales = x.scales + row * num_scales + segment.first_input / 32;
     const float *x_sums = (BLOCK == 32 ? x.sums : x.sums16) + row * num_sums + segment.first_input / BLOCK;
     Vf total[ROWS];
-    for (int r = 0; r < ROWS; r++) total[r] = load(sums + r * 16);
+    EACH_ROW(r) total[r] = load(sums + r * 16);
     for (int block = 0; block < segment.num_blocks;) {
         Vf scale, offset;
         panel = read_scales(panel, segment.wide_scales, scale, offset);
@@ -65,7 +68,7 @@ void tile_int8(const PcpuSegment &segment, const uint8_t *panel, const Input &in
         const int end = block + (rest < segment.blocks_per_group ? rest : segment.blocks_per_group);
         for (; block < end; block++, panel += kBlockBytes) {
             Dot<BITS> dot[ROWS];
-            for (int r = 0; r < ROWS; r++) dot[r].start();
+            EACH_ROW(r) dot[r].start();
             prefetch_block<ROWS, kBlockBytes>(panel);
 #pragma GCC unroll 4
             for (int k = 0; k < BLOCK; k += 8) {
@@ -79,20 +82,17 @@ void tile_int8(const PcpuSegment &segment, const uint8_t *panel, const Input &in
                     second = load_bytes(panel + k * 16 + 64);
                 }
                 const int8_t *at = codes + block * BLOCK + k;
-#pragma GCC unroll 12
-                for (int r = 0; r < ROWS; r++) dot[r].add(first, four_codes(at + r * width));
-#pragma GCC unroll 12
-                for (int r = 0; r < ROWS; r++) dot[r].add(second, four_codes(at + r * width + 4));
+                EACH_ROW(r) dot[r].add(first, four_codes(at + r * width));
+                EACH_ROW(r) dot[r].add(second, four_codes(at + r * width + 4));
             }
             const int scale_at = block * BLOCK / 32;
-#pragma GCC unroll 12
-            for (int r = 0; r < ROWS; r++) {
+            EACH_ROW(r) {
                 total[r] = fma(dot[r].value(), mul(scale, splat(scales[r * num_scales + scale_at])), total[r]);
                 total[r] = fma(offset, splat(x_sums[r * num_sums + block]), total[r]);
             }
         }
     }
-    for (int r = 0; r < ROWS; r++) store(sums + r * 16, total[r]);
+    EACH_ROW(r) store(sums + r * 16, total[r]);
 }
 
 // Codes against bf16 activations: codes are exact in bf16, so that nothing but the activations is rounded.
@@ -104,7 +104,7 @@ void tile_halves(const PcpuSegment &segment, const uint8_t *panel, const Input &
     const uint16_t *halves = x.halves + row * width + segment.first_input;
     const float *x_sums = (BLOCK == 32 ? x.sums : x.sums16) + row * num_sums + segment.first_input / BLOCK;
     Vf total[ROWS];
-    for (int r = 0; r < ROWS; r++) total[r] = load(sums + r * 16);
+    EACH_ROW(r) total[r] = load(sums + r * 16);
     for (int block = 0; block < segment.num_blocks;) {
         Vf scale, offset;
         panel = read_scales(panel, segment.wide_scales, scale, offset);
@@ -112,9 +112,8 @@ void tile_halves(const PcpuSegment &segment, const uint8_t *panel, const Input &
         const int end = block + (rest < segment.blocks_per_group ? rest : segment.blocks_per_group);
         for (; block < end; block++, panel += kBlockBytes) {
             Vf dot[ROWS];
-            for (int r = 0; r < ROWS; r++) dot[r] = zero();
+            EACH_ROW(r) dot[r] = zero();
             prefetch_block<ROWS, kBlockBytes>(panel);
-#pragma GCC unroll 1
             for (int k = 0; k < BLOCK; k += 8) {
                 // Pairs of inputs (0, 2), (1, 3), (4, 6), (5, 7): as the activations lie (activation.h, swap_middles).
                 Words pair[4];
@@ -130,18 +129,16 @@ void tile_halves(const PcpuSegment &segment, const uint8_t *panel, const Input &
                 const uint16_t *at = halves + block * BLOCK + k;
 #pragma GCC unroll 4
                 for (int p = 0; p < 4; p++) {
-#pragma GCC unroll 12
-                    for (int r = 0; r < ROWS; r++) dot[r] = dot_bf16(dot[r], pair[p], two_halves(at + r * width + 2 * p));
+                    EACH_ROW(r) dot[r] = dot_bf16(dot[r], pair[p], two_halves(at + r * width + 2 * p));
                 }
             }
-#pragma GCC unroll 12
-            for (int r = 0; r < ROWS; r++) {
+            EACH_ROW(r) {
                 total[r] = fma(dot[r], scale, total[r]);
                 total[r] = fma(offset, splat(x_sums[r * num_sums + block]), total[r]);
             }
         }
     }
-    for (int r = 0; r < ROWS; r++) store(sums + r * 16, total[r]);
+    EACH_ROW(r) store(sums + r * 16, total[r]);
 }
 
 // Bf16 weights against bf16 activations; a block is 4 inputs, as two pairs of 16 outputs.
@@ -151,15 +148,14 @@ void tile_bf16(const PcpuSegment &segment, const uint8_t *panel, const Input &in
     const int64_t width = x.width;
     const uint16_t *halves = x.halves + row * width + segment.first_input;
     Vf total[ROWS];
-    for (int r = 0; r < ROWS; r++) total[r] = load(sums + r * 16);
+    EACH_ROW(r) total[r] = load(sums + r * 16);
     const uint16_t *weights = (const uint16_t *)panel;
     for (int pair = 0; pair < 2 * segment.num_blocks; pair++, weights += 32) {
         const Words w = load_words(weights);
         prefetch_block<ROWS, 64>((const uint8_t *)weights);
-#pragma GCC unroll 12
-        for (int r = 0; r < ROWS; r++) total[r] = dot_bf16(total[r], w, two_halves(halves + r * width + 2 * pair));
+        EACH_ROW(r) total[r] = dot_bf16(total[r], w, two_halves(halves + r * width + 2 * pair));
     }
-    for (int r = 0; r < ROWS; r++) store(sums + r * 16, total[r]);
+    EACH_ROW(r) store(sums + r * 16, total[r]);
 }
 
 // Float16 or float32 weights against the float32 buffer itself; a block is one input of 16 outputs.
@@ -167,13 +163,12 @@ template <int ROWS, int STORAGE>
 void tile_float(const PcpuSegment &segment, const uint8_t *panel, const Input &input, int64_t row, float *sums) {
     const float *x = input.floats + row * input.stride;
     Vf total[ROWS];
-    for (int r = 0; r < ROWS; r++) total[r] = load(sums + r * 16);
+    EACH_ROW(r) total[r] = load(sums + r * 16);
     for (int64_t k = 0; k < segment.num_blocks; k++) {
         const Vf w = STORAGE == PCPU_F32 ? load((const float *)panel + k * 16) : load_half((const uint16_t *)panel + k * 16);
-#pragma GCC unroll 12
-        for (int r = 0; r < ROWS; r++) total[r] = fma(w, splat(x[r * input.stride + k]), total[r]);
+        EACH_ROW(r) total[r] = fma(w, splat(x[r * input.stride + k]), total[r]);
     }
-    for (int r = 0; r < ROWS; r++) store(sums + r * 16, total[r]);
+    EACH_ROW(r) store(sums + r * 16, total[r]);
 }
 
 using Tile = void (*)(const PcpuSegment &, const uint8_t *, const Input &, int64_t, float *);
