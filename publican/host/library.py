@@ -62,16 +62,22 @@ class ModelLibrary:
 
     def __init__(self, folder: Path, options: LoadOptions, make_port: Callable[[], EnginePort], max_waiting: int) -> None:
         self.folder = folder
+        self.last_opened: Opened | None = None
         self._options = options
         self._make_port = make_port
         self._max_waiting = max_waiting
-        self.last_opened: Opened | None = None
+        self._elsewhere: dict[str, StoredModel] = {}
+
+    def add(self, stored: StoredModel) -> None:
+        """Let a model that the owner named by its path be asked for by its name."""
+        self._elsewhere[stored.name] = stored
 
     def names(self) -> tuple[str, ...]:
-        return tuple(model.name for model in list_models(self.folder))
+        return tuple(dict.fromkeys((*self._elsewhere, *(model.name for model in list_models(self.folder)))))
 
     async def open(self, name: str, options: Mapping[str, Any]) -> LoadedModel:
-        return await asyncio.to_thread(self.open_model, find_model(name, self.folder), self._with(options))
+        stored = self._elsewhere.get(name) or find_model(name, self.folder)
+        return await asyncio.to_thread(self.open_model, stored, self._with(options))
 
     def open_model(self, stored: StoredModel, options: LoadOptions) -> LoadedModel:
         """Everything that can be known before loading. Blocks.
