@@ -31,7 +31,7 @@ def load(path: Path, config: LlamaConfig | None = None, progress: Progress | Non
         ModelFileError: the file is missing, truncated or garbage.
         UnsupportedModel: libllama is not installed, or does not run this model or these settings.
         OutOfMemory: the weights, the cells or the working memory do not fit.
-        SettingsError: more slots than libllama can hold.
+        SettingsError: more slots, or other GPUs, than libllama has.
     """
     config = config or LlamaConfig()
     if not path.is_file():
@@ -82,6 +82,8 @@ def _tensor_split(library: Any, config: LlamaConfig) -> Any:
 def _load_error(path: Path, reason: str) -> PublicanError:
     if _is_memory(reason):
         return OutOfMemory(f"There is not enough memory for {path.name}: {reason}.")
+    if "main_gpu" in reason:
+        return SettingsError(f"libllama refuses these settings: {reason}.")
     if "architecture" in reason:
         return UnsupportedModel(f"libllama does not run {path.name}: {reason}.")
     return ModelFileError(f"The model file {path} cannot be loaded: {reason}.")

@@ -19,7 +19,7 @@ from publican.executors.llama.executor import LlamaExecutor
 CONTEXT_LEN = 512
 
 
-def main(path: Path, num_steps: int = 100) -> None:
+def main(path: Path, num_steps: int = 50) -> None:
     for num_threads in (1, 2):
         config = LlamaConfig(
             context_len=CONTEXT_LEN + 2 * num_steps + 8, num_cells=16_384, num_slots=8, num_threads=num_threads

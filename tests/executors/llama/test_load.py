@@ -112,9 +112,18 @@ def test_a_model_that_is_no_decoder_is_refused(tmp_path, monkeypatch, tiny_model
         load(tiny_models["llama"], tiny_config())
 
 
+def test_a_model_without_a_cache_is_refused(monkeypatch, tiny_models):
+    import llama_cpp.llama_cpp as library
+
+    monkeypatch.setattr(library, "llama_get_memory", lambda context: None)
+    with pytest.raises(UnsupportedModel, match="token by token"):
+        load(tiny_models["llama"], tiny_config())
+
+
 def test_running_out_of_memory_is_told_from_a_bad_file(tmp_path):
     path = tmp_path / "m.gguf"
     assert isinstance(_load_error(path, "unable to allocate CUDA0 buffer"), OutOfMemory)
+    assert isinstance(_load_error(path, "invalid value for main_gpu: 7 (available devices: 1)"), SettingsError)
     assert isinstance(_context_error(path, 9, "failed to allocate buffer for kv cache"), OutOfMemory)
     assert isinstance(_context_error(path, 9, "std::bad_alloc"), OutOfMemory)
     assert isinstance(_context_error(path, 9, "flash_attn is required"), UnsupportedModel)
