@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from publican.core.errors import ModelFileError, OutOfMemory, SettingsError, UnsupportedModel
+from publican.core.errors import EngineError, ModelFileError, OutOfMemory, SettingsError, UnsupportedModel
 from publican.core.executor import Pages
 from publican.core.model import Checkpoint, ModelSpec, Rope, RopeScaling
 from publican.executors.native import plain
@@ -52,6 +52,13 @@ def test_zeros_are_filled_in(tmp_path: Path) -> None:
     info = load(checkpoint(tmp_path), NativeConfig(num_slots=3, page_len=8)).info
     assert (info.context_len, info.memory) == (64, Pages(8, 24))
     assert (info.loader, info.device, info.vocab_size, info.hidden_size) == ("native", "cpu (NumPy)", 50, 16)
+
+
+def test_nothing_runs_after_closing(tmp_path: Path) -> None:
+    drive = Drive(load(checkpoint(tmp_path), SMALL))
+    drive.executor.close()
+    with pytest.raises(EngineError, match="closed"):
+        drive.step({0: [1]})
 
 
 def test_progress_ends_at_all_tensors(tmp_path: Path) -> None:

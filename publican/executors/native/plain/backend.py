@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from publican.core.errors import SettingsError
+from publican.core.errors import EngineError, SettingsError
 from publican.executors.native.batch import Batch
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.layout import DenseMatrix, Matrix, QuantizedMatrix, dequantise
@@ -30,6 +30,8 @@ class PlainBackend:
         self._cache.copy_page(source, target)
 
     def run(self, batch: Batch) -> tuple[Floats, Floats | None]:
+        if not self._program.ops:
+            raise EngineError("The backend is closed.")
         num_rows = len(batch.tokens)
         buffers = {name: np.empty((num_rows, width), np.float32) for name, width in self._program.buffers.items()}
         step = Step(self._program, batch, self._cache, buffers)
