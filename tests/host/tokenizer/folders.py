@@ -53,7 +53,7 @@ def sentencepiece() -> Tokenizer:
 
 
 def write_folder(
-    folder: Path, config: dict[str, Any], tokenizer: Tokenizer | None = None, num_rows: int = 0, **files: Any
+    folder: Path, tokenizer_config: dict[str, Any], tokenizer: Tokenizer | None = None, num_rows: int = 0, **files: Any
 ) -> Path:
     """A folder that `open_checkpoint` opens; the embedding has as many rows as there are tokens, unless told otherwise."""
     tokenizer = tokenizer or byte_level()
@@ -62,6 +62,6 @@ def write_folder(
     rows = num_rows or tokenizer.get_vocab_size()
     tensors = {"model.embed_tokens.weight": ("F16", [rows, 2], bytes(4 * rows))}
     (folder / "model.safetensors").write_bytes(build(tensors))
-    for name, content in {"config": {"model_type": "made_up"}, "tokenizer_config": config, **files}.items():
+    for name, content in {"config": {"model_type": "made_up"}, "tokenizer_config": tokenizer_config, **files}.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
