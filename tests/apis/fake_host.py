@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -34,7 +35,14 @@ class Pause:
     seconds: float
 
 
-Step = Event | Pause | Exception
+@dataclass(frozen=True)
+class Hold:
+    """Nothing comes until a test, on its own thread, says so."""
+
+    released: threading.Event
+
+
+Step = Event | Pause | Hold | Exception
 Script = Callable[[Request], Iterable[Step]]
 
 
@@ -55,6 +63,10 @@ class ScriptedStream:
                 break
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
+                continue
+            if isinstance(step, Hold):
+                while not step.released.is_set():
+                    await asyncio.sleep(0.005)
                 continue
             if isinstance(step, Exception):
                 raise step

