@@ -73,9 +73,28 @@ INLINE Words load_pairs(const uint8_t *p, int64_t index) {
     return INT8 ? widen_to_bf16(p + index * 32) : load_words((const uint16_t *)(p + index * 64));
 }
 
+// V lies behind K.
+template <bool INT8>
+INLINE int64_t values_offset(int padded) { return (int64_t)16 * padded * (INT8 ? 1 : 2); }
+
+// The blocks of a chunk, and what to ask memory for while each is being read: pages lie anywhere, and no hardware guesses
+// where the next one is. Scoring a block brings in the keys that come soon, or the first values; weighing it, values.
+struct ChunkBlocks {
+    int first, end;
+    const uint8_t *keys[kChunkLen / 16];
+    const uint8_t *ahead[kChunkLen / 16];
+
+    INLINE void look_ahead(int64_t values) {
+        for (int b = first; b < end; b++) {
+            const int next = b + kScoreBlocks, wrapped = first + next - end;
+            ahead[b] = next < end ? keys[next] : wrapped < end ? keys[wrapped] + values : keys[b];
+        }
+    }
+};
+
 // Raw scores of ROWS rows for BLOCKS blocks of 16 tokens.
 template <int ROWS, int BLOCKS, bool INT8>
-void score_tile(const uint8_t *const *blocks, const uint16_t *q, int padded, float *scores) {
+void score_tile(const uint8_t *const *blocks, const uint8_t *const *ahead, const uint16_t *q, int padded, float *scores) {
     Vf total[ROWS][BLOCKS];
     for (int r = 0; r < ROWS; r++) {
         for (int b = 0; b < BLOCKS; b++) total[r][b] = zero();
@@ -84,6 +103,8 @@ void score_tile(const uint8_t *const *blocks, const uint16_t *q, int padded, flo
         Words k[BLOCKS];
 #pragma GCC unroll 4
         for (int b = 0; b < BLOCKS; b++) k[b] = load_pairs<INT8>(blocks[b], p);
+#pragma GCC unroll 4
+        for (int b = 0; b < BLOCKS; b++) prefetch(ahead[b] + p * (INT8 ? 32 : 64));
 #pragma GCC unroll 4
         for (int r = 0; r < ROWS; r++) {
             const uint32_t pair = two_halves(q + r * padded + 2 * p);
@@ -97,57 +118,61 @@ void score_tile(const uint8_t *const *blocks, const uint16_t *q, int padded, flo
 }
 
 template <int ROWS, bool INT8>
-INLINE void score_rows(const uint8_t *const *blocks, int first, int end, const uint16_t *q, int padded, float *scores) {
-    int b = first;
-    for (; b + kScoreBlocks <= end; b += kScoreBlocks) {
-        score_tile<ROWS, kScoreBlocks, INT8>(blocks + b, q, padded, scores + b * 16);
+INLINE void score_rows(const ChunkBlocks &c, const uint16_t *q, int padded, float *scores) {
+    int b = c.first;
+    for (; b + kScoreBlocks <= c.end; b += kScoreBlocks) {
+        score_tile<ROWS, kScoreBlocks, INT8>(c.keys + b, c.ahead + b, q, padded, scores + b * 16);
     }
-    for (; b < end; b++) score_tile<ROWS, 1, INT8>(blocks + b, q, padded, scores + b * 16);
+    for (; b < c.end; b++) score_tile<ROWS, 1, INT8>(c.keys + b, c.ahead + b, q, padded, scores + b * 16);
 }
 
-// out[ROWS][VECTORS * 16 dims from `dim`] of the chunk's blocks first … end - 1; starts from zero.
+// out[ROWS][VECTORS * 16 dims from `dim`] of the chunk's blocks; starts from zero.
 template <int ROWS, int VECTORS, bool INT8>
-void weigh_tile(const uint8_t *const *blocks, int first, int end, const uint16_t *weights, int padded, int dim, float *out) {
+void weigh_tile(const ChunkBlocks &c, const uint16_t *weights, int padded, int dim, float *out) {
     Vf total[ROWS][VECTORS];
     for (int r = 0; r < ROWS; r++) {
-        for (int c = 0; c < VECTORS; c++) total[r][c] = zero();
+        for (int i = 0; i < VECTORS; i++) total[r][i] = zero();
     }
-    const int64_t values = (int64_t)16 * padded * (INT8 ? 1 : 2);  // V lies behind K
-    for (int b = first; b < end; b++) {
+    const int64_t values = values_offset<INT8>(padded);
+    for (int b = c.first; b < c.end; b++) {
+        const uint8_t *next = c.keys[b + kScoreBlocks < c.end ? b + kScoreBlocks : b] + values;
         for (int t = 0; t < 8; t++) {
             Words v[VECTORS];
+            const int64_t at = (t * padded + dim) / 16;
 #pragma GCC unroll 4
-            for (int c = 0; c < VECTORS; c++) v[c] = load_pairs<INT8>(blocks[b] + values, (t * padded + dim) / 16 + c);
+            for (int i = 0; i < VECTORS; i++) v[i] = load_pairs<INT8>(c.keys[b] + values, at + i);
+#pragma GCC unroll 4
+            for (int i = 0; i < VECTORS; i++) prefetch(next + (at + i) * (INT8 ? 32 : 64));
 #pragma GCC unroll 4
             for (int r = 0; r < ROWS; r++) {
                 const uint32_t pair = two_halves(weights + r * kChunkLen + b * 16 + 2 * t);
 #pragma GCC unroll 4
-                for (int c = 0; c < VECTORS; c++) total[r][c] = dot_bf16(total[r][c], v[c], pair);
+                for (int i = 0; i < VECTORS; i++) total[r][i] = dot_bf16(total[r][i], v[i], pair);
             }
         }
     }
     for (int r = 0; r < ROWS; r++) {
-        for (int c = 0; c < VECTORS; c++) store(out + (int64_t)r * padded + dim + c * 16, total[r][c]);
+        for (int i = 0; i < VECTORS; i++) store(out + (int64_t)r * padded + dim + i * 16, total[r][i]);
     }
 }
 
 template <int ROWS, bool INT8>
-INLINE void weigh_rows(const uint8_t *const *blocks, int first, int end, const uint16_t *weights, int padded, float *out) {
+INLINE void weigh_rows(const ChunkBlocks &c, const uint16_t *weights, int padded, float *out) {
     int dim = 0;
-    for (; dim + 64 <= padded && kScoreBlocks == 4; dim += 64) weigh_tile<ROWS, 4, INT8>(blocks, first, end, weights, padded, dim, out);
-    for (; dim + 32 <= padded; dim += 32) weigh_tile<ROWS, 2, INT8>(blocks, first, end, weights, padded, dim, out);
-    for (; dim < padded; dim += 16) weigh_tile<ROWS, 1, INT8>(blocks, first, end, weights, padded, dim, out);
+    for (; dim + 64 <= padded && kScoreBlocks == 4; dim += 64) weigh_tile<ROWS, 4, INT8>(c, weights, padded, dim, out);
+    for (; dim + 32 <= padded; dim += 32) weigh_tile<ROWS, 2, INT8>(c, weights, padded, dim, out);
+    for (; dim < padded; dim += 16) weigh_tile<ROWS, 1, INT8>(c, weights, padded, dim, out);
 }
 
-// Scores of one row into weights. `from`, `to`: the tokens of the chunk that the row sees. False where it sees none.
+// Scores of one row into weights; `sees` are tokens of the chunk. Where it sees none, `top` is minus infinity.
 template <bool INT8>
-INLINE bool soften_row(const PcpuAttend &a, const uint8_t *const *blocks, int first, int end, int padded, Range sees,
-                       float q_sum, float *scores, uint16_t *weights, float *weight, float *top) {
+INLINE void soften_row(const PcpuAttend &a, const ChunkBlocks &c, int padded, Range sees, float q_sum, float *scores,
+                       uint16_t *weights, float *weight, float *top) {
     Vf most = splat(kNothing);
-    for (int b = first; b < end; b++) {
+    for (int b = c.first; b < c.end; b++) {
         Vf x = load(scores + b * 16);
         if (INT8) {
-            const float *scales = (const float *)(blocks[b] + (int64_t)32 * padded);
+            const float *scales = (const float *)(c.keys[b] + (int64_t)32 * padded);
             x = mul(sub(x, splat(128.0f * q_sum)), load(scales));
         }
         x = mul(x, splat(a.scale));
@@ -158,18 +183,17 @@ INLINE bool soften_row(const PcpuAttend &a, const uint8_t *const *blocks, int fi
     }
     *top = highest(most);
     Vf total = zero();
-    for (int b = first; b < end; b++) {
+    for (int b = c.first; b < c.end; b++) {
         const Vf e = keep_lanes(exp(sub(load(scores + b * 16), splat(*top))), sees.from - b * 16, sees.to - b * 16, 0.0f);
         total = add(total, e);
         if (INT8) {
-            const float *scales = (const float *)(blocks[b] + (int64_t)32 * padded) + 16;
+            const float *scales = (const float *)(c.keys[b] + (int64_t)32 * padded) + 16;
             store_bf16(weights + b * 16, mul(e, load(scales)));
         } else {
             store_bf16(weights + b * 16, e);
         }
     }
     *weight = sum(total);
-    return *top > kNothing;
 }
 
 // int8 values were stored as 128 + code: take 128 · Σ weights away again.
@@ -199,24 +223,24 @@ void compute_chunk(const PcpuAttend &a, const Step &step, const TileRows &tile, 
     ChunkScores work;
     const int padded = padded_head(*step.cache), start = chunk * kChunkLen;
     const Range seen = {visible(a, tile.position).from, tile.position + tile.num_tokens};
-    const int first = seen.from > start ? (seen.from - start) / 16 : 0;
-    const int end = seen.to - start < kChunkLen ? (seen.to - start + 15) / 16 : kChunkLen / 16;
-    const uint8_t *blocks[kChunkLen / 16];
-    for (int b = first; b < end; b++) blocks[b] = kv_block(step, tile.sequence, start + b * 16, a.layer, tile.kv_head);
+    ChunkBlocks c;
+    c.first = seen.from > start ? (seen.from - start) / 16 : 0;
+    c.end = seen.to - start < kChunkLen ? (seen.to - start + 15) / 16 : kChunkLen / 16;
+    for (int b = c.first; b < c.end; b++) c.keys[b] = kv_block(step, tile.sequence, start + b * 16, a.layer, tile.kv_head);
+    c.look_ahead(values_offset<INT8>(padded));
     for_row_groups(tile.num_rows, [&](auto rows, int r) INLINE_BODY {
-        score_rows<rows.count, INT8>(blocks, first, end, q.halves + r * padded, padded, work.scores[r]);
+        score_rows<rows.count, INT8>(c, q.halves + r * padded, padded, work.scores[r]);
     });
     for (int r = 0; r < tile.num_rows; r++) {
         Range sees = visible(a, tile.position + r / tile.num_heads);
         sees.from -= start, sees.to -= start;
-        soften_row<INT8>(a, blocks, first, end, padded, sees, q.sums[r], work.scores[r], work.weights[r], partial.weight + r,
-                         partial.highest + r);
+        soften_row<INT8>(a, c, padded, sees, q.sums[r], work.scores[r], work.weights[r], partial.weight + r, partial.highest + r);
     }
     for_row_groups(tile.num_rows, [&](auto rows, int r) INLINE_BODY {
-        weigh_rows<rows.count, INT8>(blocks, first, end, work.weights[r], padded, partial.out + (int64_t)r * padded);
+        weigh_rows<rows.count, INT8>(c, work.weights[r], padded, partial.out + (int64_t)r * padded);
     });
     for (int r = 0; INT8 && r < tile.num_rows; r++) {
-        take_bias_away(work.weights[r], first, end, padded, partial.out + (int64_t)r * padded);
+        take_bias_away(work.weights[r], c.first, c.end, padded, partial.out + (int64_t)r * padded);
     }
 }
 

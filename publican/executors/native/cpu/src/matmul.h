@@ -31,7 +31,8 @@ INLINE void compute_panel(const PcpuMatrix &matrix, const Input &input, int64_t 
 
 struct Span { int64_t first, end; };
 
-// Calls body(item, row, rows) for each item of a span and each tile of rows; a block of rows stays near while items pass.
+// Calls body(item, row, rows, first) for each item of a span and each tile of rows, `first` for an item's first tile. A block
+// of rows stays near while items pass.
 template <class Body>
 INLINE void for_tiles(const Span &span, int64_t num_rows, int64_t block_rows, const Body &body) {
     for (int64_t first = 0; first < num_rows; first += block_rows) {
@@ -40,7 +41,7 @@ INLINE void for_tiles(const Span &span, int64_t num_rows, int64_t block_rows, co
         for (int64_t item = span.first; item < span.end; item++) {
             for (int64_t t = 0; t < num_tiles; t++) {
                 const int64_t row = count * t / num_tiles;
-                body(item, first + row, (int)(count * (t + 1) / num_tiles - row));
+                body(item, first + row, (int)(count * (t + 1) / num_tiles - row), first + t == 0);
             }
         }
     }
@@ -90,13 +91,13 @@ inline void linear(const void *op, const Step &step, int64_t first, int64_t end)
         const Span own = {first > 0 ? first : 0, end < here ? end : here};
         first -= here, end -= here;
         if (own.first >= own.end) continue;
-        const Input input = {part.x, part.src.data, part.src.stride};
+        const bool int8 = part.x && part.x->form == PCPU_INT8;
         const Target target = l.logits ? Target{step.batch->logits, step.batch->logits_stride}
                                        : Target{part.dst.data, part.dst.stride};
-        const int64_t block = rows_per_block(part.matrix->num_inputs, reads_int8(input));
-        for_tiles(own, linear_rows(l, step), block, [&](int64_t panel, int64_t row, int rows) INLINE_BODY {
+        const int64_t block = rows_per_block(part.matrix->num_inputs, int8);
+        for_tiles(own, linear_rows(l, step), block, [&](int64_t panel, int64_t row, int rows, bool first_tile) INLINE_BODY {
             alignas(64) float sums[kMaxRows * 16];
-            compute_panel(*part.matrix, input, panel, row, rows, sums);
+            compute_panel(*part.matrix, {part.x, part.src.data, part.src.stride, first_tile}, panel, row, rows, sums);
             for (int r = 0; r < rows; r++) put(l, part, target, panel, row + r, load(sums + r * 16));
         });
     }
@@ -112,15 +113,15 @@ inline Phase gated_pairs(const void *op, const Step &step, int num_workers) {
 }
 
 // 16 of an item's outputs for some rows, zeros beyond the last output; `out` is [rows][32].
-INLINE void gated_panel(const PcpuGated &g, int64_t panel, int64_t row, int rows, float *out) {
+INLINE void gated_panel(const PcpuGated &g, int64_t panel, int64_t row, int rows, bool first_tile, float *out) {
     alignas(64) float gates[kMaxRows * 16], ups[kMaxRows * 16];
     const int left = g.gate->num_outputs - (int)panel * 16;
     if (left <= 0) {
         for (int r = 0; r < rows; r++) store(out + r * 32, zero());
         return;
     }
-    compute_panel(*g.gate, {g.gate_x, g.src.data, g.src.stride}, panel, row, rows, gates);
-    compute_panel(*g.up, {g.up_x, g.src.data, g.src.stride}, panel, row, rows, ups);
+    compute_panel(*g.gate, {g.gate_x, g.src.data, g.src.stride, first_tile}, panel, row, rows, gates);
+    compute_panel(*g.up, {g.up_x, g.src.data, g.src.stride, first_tile}, panel, row, rows, ups);
     for (int r = 0; r < rows; r++) {
         const Vf value = gate_value(g.activation, load(gates + r * 16), load(ups + r * 16));
         store(out + r * 32, keep_lanes(value, 0, left, 0.0f));
@@ -130,10 +131,10 @@ INLINE void gated_panel(const PcpuGated &g, int64_t panel, int64_t row, int rows
 inline void gated(const void *op, const Step &step, int64_t first, int64_t end) {
     const auto &g = *(const PcpuGated *)op;
     const int64_t block = rows_per_block(g.gate->num_inputs, g.gate_x && g.gate_x->form == PCPU_INT8);
-    for_tiles({first, end}, step.batch->num_tokens, block, [&](int64_t item, int64_t row, int rows) INLINE_BODY {
+    for_tiles({first, end}, step.batch->num_tokens, block, [&](int64_t item, int64_t row, int rows, bool first_tile) INLINE_BODY {
         alignas(64) float values[kMaxRows * 32];
-        gated_panel(g, 2 * item, row, rows, values);
-        gated_panel(g, 2 * item + 1, row, rows, values + 16);
+        gated_panel(g, 2 * item, row, rows, first_tile, values);
+        gated_panel(g, 2 * item + 1, row, rows, first_tile, values + 16);
         for (int r = 0; r < rows; r++) {
             if (g.dst.data) {
                 float *out = row_of(g.dst, row + r) + item * 32;

@@ -13,6 +13,7 @@ struct Input {
     const PcpuActivation *form;
     const float *floats;
     int64_t stride;
+    bool first;  // nobody read this panel before: it comes from memory, and so does the next one
 };
 
 INLINE const uint8_t *read_scales(const uint8_t *p, bool wide, Vf &scale, Vf &offset) {
@@ -26,15 +27,15 @@ INLINE const uint8_t *read_scales(const uint8_t *p, bool wide, Vf &scale, Vf &of
     return p + 64;
 }
 
-// A single row is bound by memory: ask for what comes this many bytes later.
+// Weights come from memory in one long row of panels: the first tile of a panel asks for what comes this much later.
 constexpr int kPrefetchBytes = 12 * 1024;
 
 // Loops over a tile's rows are unrolled wholly, all of them: one that is not would put the sums into memory.
 #define EACH_ROW(r) _Pragma("GCC unroll 12") for (int r = 0; r < ROWS; r++)
 
-template <int ROWS, int BYTES>
-INLINE void prefetch_block(const uint8_t *p) {
-    if (ROWS > 1) return;
+template <int BYTES>
+INLINE void prefetch_block(const Input &input, const uint8_t *p) {
+    if (!input.first) return;
     for (int i = 0; i < BYTES; i += 64) prefetch(p + kPrefetchBytes + i);
 }
 
@@ -69,7 +70,7 @@ void tile_int8(const PcpuSegment &segment, const uint8_t *panel, const Input &in
         for (; block < end; block++, panel += kBlockBytes) {
             Dot<BITS> dot[ROWS];
             EACH_ROW(r) dot[r].start();
-            prefetch_block<ROWS, kBlockBytes>(panel);
+            prefetch_block<kBlockBytes>(input, panel);
 #pragma GCC unroll 4
             for (int k = 0; k < BLOCK; k += 8) {
                 Bytes first, second;
@@ -113,7 +114,7 @@ void tile_halves(const PcpuSegment &segment, const uint8_t *panel, const Input &
         for (; block < end; block++, panel += kBlockBytes) {
             Vf dot[ROWS];
             EACH_ROW(r) dot[r] = zero();
-            prefetch_block<ROWS, kBlockBytes>(panel);
+            prefetch_block<kBlockBytes>(input, panel);
             for (int k = 0; k < BLOCK; k += 8) {
                 // Pairs of inputs (0, 2), (1, 3), (4, 6), (5, 7): as the activations lie (activation.h, swap_middles).
                 Words pair[4];
@@ -152,7 +153,7 @@ void tile_bf16(const PcpuSegment &segment, const uint8_t *panel, const Input &in
     const uint16_t *weights = (const uint16_t *)panel;
     for (int pair = 0; pair < 2 * segment.num_blocks; pair++, weights += 32) {
         const Words w = load_words(weights);
-        prefetch_block<ROWS, 64>((const uint8_t *)weights);
+        prefetch_block<64>(input, (const uint8_t *)weights);
         EACH_ROW(r) total[r] = dot_bf16(total[r], w, two_halves(halves + r * width + 2 * pair));
     }
     EACH_ROW(r) store(sums + r * 16, total[r]);
