@@ -20,11 +20,14 @@ from publican.core.model import Checkpoint
 from publican.core.request import ChatPrompt, Message
 from publican.core.tokenizer import Vocabulary
 from publican.host.templating.chat_template import MAX_SOURCE_LEN, ChatTemplate
+from publican.host.templating.meter import Limits
 from publican.store.bounded_json import read_object
 
 BUILT_IN = ("alpaca", "chatml", "gemma", "llama2", "llama3", "mistral", "vicuna")
 DEFAULT, WITH_TOOLS = "default", "tool_use"
 _MAX_COMPILED = 32
+_REQUESTED = Limits(cpu_s=1.0)
+"""Of a template that came with a request, and not with the model or with us."""
 _MARKS = (("<|im_start|>", "chatml"), ("<|start_header_id|>", "llama3"), ("<start_of_turn>", "gemma"))
 _NAMES = ("alpaca", "vicuna", "chatml", "mixtral", "mistral", "gemma", "llama3", "llama2")
 
@@ -84,7 +87,8 @@ class ChatTemplates:
         with self._lock:
             template = self._compiled.get(source)
         if template is None:
-            template = ChatTemplate(source, *self._tokens)
+            ours = source == self.source or source in self._named.values()
+            template = ChatTemplate(source, *self._tokens, limits=Limits() if ours else _REQUESTED)
             with self._lock:
                 if len(self._compiled) >= _MAX_COMPILED:
                     self._compiled.clear()

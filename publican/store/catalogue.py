@@ -75,20 +75,27 @@ def model_files(path: Path) -> tuple[Path, ...]:
     if split is None:
         return (path,)
     part = re.compile(rf"{re.escape(split[0])}-\d{{5}}-of-{split[2]:05}\.gguf", re.IGNORECASE)
-    return tuple(sorted(file for file in path.parent.iterdir() if part.fullmatch(file.name)))
+    return tuple(sorted(file for file in path.parent.iterdir() if part.fullmatch(file.name) and file.is_file()))
 
 
 def _walk(folder: Path, root: Path, depth: int) -> Iterator[StoredModel]:
-    if not folder.is_dir():
+    try:
+        children = sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError:  # not a folder, not ours to read, or gone: then it holds no models
         return
     if folder != root and (folder / CONFIG).is_file() and any(folder.glob("*.safetensors")):
         yield _stored(folder, folder.relative_to(root).as_posix())
     for path in gguf_files(folder):
         yield _stored(path, (folder.relative_to(root) / model_name(path)).as_posix())
     if depth > 0:
-        for child in folder.iterdir():
-            if child.is_dir() and not child.name.startswith("."):
+        for child in children:
+            if child.is_dir() and not child.name.startswith(".") and not _leads_back(child, folder):
                 yield from _walk(child, root, depth - 1)
+
+
+def _leads_back(child: Path, folder: Path) -> bool:
+    """Whether `child` is a link to a folder that `folder` is in."""
+    return child.is_symlink() and folder.resolve().is_relative_to(child.resolve())
 
 
 def _stored(path: Path, name: str) -> StoredModel:

@@ -100,4 +100,18 @@ def test_a_path_only_where_it_is_allowed(models: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_leads_back_to_itself(models: Path) -> None:
     (models / "org" / "loop").symlink_to(models)
-    assert "SmolLM2-360M" in {model.name for model in list_models(models)}
+    names = [model.name for model in list_models(models)]
+    assert "SmolLM2-360M" in names
+    assert not any("loop" in name for name in names)
+
+
+def test_links_that_lead_elsewhere_or_nowhere(models: Path, tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere" / "far.gguf")
+    (models / "link").symlink_to(tmp_path / "elsewhere")
+    (models / "gone.gguf").symlink_to(tmp_path / "nothing.gguf")
+    (models / "big" / "Big-70B-Q4-00002-of-00003.gguf").unlink()
+    (models / "big" / "Big-70B-Q4-00002-of-00003.gguf").symlink_to(tmp_path / "nothing.gguf")
+    listed = {model.name: model.num_bytes for model in list_models(models)}
+    assert listed["link/far"] == 10
+    assert "gone" not in listed
+    assert listed["big/Big-70B-Q4"] == 14

@@ -112,6 +112,13 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         self.meter().tick()
+        kind = type(obj)
+        if kind is Namespace:  # what templates ask for most, without asking the sandbox seven questions
+            held = object.__getattribute__(obj, "_Namespace__attrs")
+            if attribute in held:
+                return held[attribute]
+        elif kind is dict and attribute in obj and not hasattr(dict, attribute):
+            return obj[attribute]
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import ItemsView, Iterable, KeysView, Mapping, ValuesView
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import Any, NamedTuple, TypeVar
 
 from jinja2.utils import Namespace
 
 T = TypeVar("T")
-_NODE_COST = 32
-"""Characters that an item of a container counts as, about what it takes in memory."""
+_NODE_BYTES = 32
+"""What an item of a container counts as."""
 
 
 class TemplateLimitError(Exception):
@@ -31,15 +32,16 @@ class Limits:
     Attributes:
         cpu_s: processor seconds of its thread.
         max_text: characters of one text, and of the output.
-        max_work: characters of all texts that are made, and of containers at `_NODE_COST` an item.
+        max_bytes: of all texts and containers that are made, kept or not. Some templates add to one text message by message,
+            which for a thousand messages makes a thousand times half of it.
         max_nodes, max_depth: of a container written out.
         max_bits: of a whole number in arithmetic.
         max_steps: of one operation whose time is a product of two lengths.
     """
 
-    cpu_s: float = 2.0
+    cpu_s: float = 5.0
     max_text: int = 4 << 20
-    max_work: int = 64 << 20
+    max_bytes: int = 512 << 20
     max_nodes: int = 200_000
     max_depth: int = 100
     max_bits: int = 4_096
@@ -64,7 +66,7 @@ class Meter:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._work = 0
+        self._num_bytes = 0
         self._cpu_end = time.thread_time() + limits.cpu_s
         self._next_look = time.monotonic() + limits.cpu_s
         self._weights: dict[int, tuple[Any, Weight]] = {}  # by identity; the value is kept so that its identity is
@@ -85,10 +87,10 @@ class Meter:
         self.tick()
         if isinstance(value, str):
             self.check_text_len(len(value))
-            self._charge(len(value))
+            self._charge(getsizeof(value))
         elif isinstance(value, _CONTAINERS):
             self.weigh(value)
-            self._charge(len(value) * _NODE_COST)
+            self._charge(len(value) * _NODE_BYTES)
         return value
 
     def check_text_len(self, num_chars: int) -> None:
@@ -164,9 +166,9 @@ class Meter:
             self.check_num_items(max(nodes, len(pending)))
             self.check_text_len(chars)
 
-    def _charge(self, cost: int) -> None:
-        self._work += cost
-        if self._work > self.limits.max_work:
+    def _charge(self, num_bytes: int) -> None:
+        self._num_bytes += num_bytes
+        if self._num_bytes > self.limits.max_bytes:
             raise TemplateLimitError("it makes too much text altogether")
 
 

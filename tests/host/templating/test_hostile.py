@@ -16,7 +16,7 @@ from publican.core.errors import InvalidRequest
 from publican.host.templating.chat_template import MAX_SOURCE_LEN, ChatTemplate
 from publican.host.templating.meter import Limits
 
-LIMITS = Limits(cpu_s=0.3)
+LIMITS = Limits(cpu_s=0.3, max_bytes=128 << 20)
 MESSAGES = [{"role": "user", "content": "hi"}]
 MILLION = "{% set s = 'x' * 1000000 %}"
 
@@ -329,5 +329,5 @@ def test_any_program_ends(expressions: list[str]) -> None:
     source = "{% set s = 'ab' %}{% set n = 3 %}{% for i in range(20) %}" + body + "{% endfor %}"
     start = time.thread_time()
     with suppress(InvalidRequest):
-        render(source, Limits(cpu_s=0.1, max_text=100_000, max_work=1_000_000, max_nodes=5_000))
+        render(source, Limits(cpu_s=0.1, max_text=100_000, max_bytes=1_000_000, max_nodes=5_000))
     assert time.thread_time() - start < 2
