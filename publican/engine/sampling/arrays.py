@@ -27,13 +27,12 @@ class Space:
     xp: Any
     device: Any
     is_numpy: bool
-    can_scatter: bool
+    is_torch: bool
 
     @staticmethod
     def of(array: Array) -> Space:
         xp = array_namespace(array)
-        is_numpy = is_numpy_namespace(xp)
-        return Space(xp, device(array), is_numpy, is_numpy or is_torch_namespace(xp))
+        return Space(xp, device(array), is_numpy_namespace(xp), is_torch_namespace(xp))
 
     def put(self, host: Host, dtype: Any = None) -> Array:
         """`host` on the device; on NumPy itself."""
@@ -43,11 +42,14 @@ class Space:
 
     def get(self, array: Array) -> Host:
         """`array` on the host. Waits for the device."""
-        return array if self.is_numpy else np.asarray(to_device(array, "cpu"))
+        if self.is_numpy:
+            return array
+        # names of devices are not part of the standard; torch is the one whose arrays lie elsewhere
+        return np.asarray(to_device(array, "cpu") if self.is_torch else array)
 
     def scatter(self, target: Array, rows: Array, columns: Array, values: Array) -> None:
         """``target[rows[i], columns[i]] = values[i]``; no place is named twice."""
-        if self.can_scatter:
+        if self.is_numpy or self.is_torch:
             target[rows, columns] = values
             return
         for i in range(values.shape[0]):

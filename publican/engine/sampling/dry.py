@@ -79,9 +79,9 @@ class Matches:
         for length in range(1, _FILTER_STEPS + 1):
             self._lengths[alive + 1] = length
             alive = alive[alive >= length]
-            alive = alive[tokens[alive - length] == tokens[size - 1 - length]]
             if not len(alive):
                 return
+            alive = alive[tokens[alive - length] == tokens[size - 1 - length]]
         # so long a repetition, or so many: the linear way
         lengths = suffix_agreements(tokens)
         self._lengths[1 : size + 1] = lengths

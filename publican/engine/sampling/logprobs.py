@@ -91,7 +91,7 @@ def likeliest_of(rows: Rows, count: int) -> tuple[Host, Host]:
         picked = rows.above_nth(count)
         depths = rows.values_at(picked, depths, -xp.inf)
         tokens = picked.places % rows.num_columns
-    order = xp.argsort(-depths, axis=-1, stable=True)[:, :count]
+    order = xp.argsort(-depths, axis=-1, stable=True)[:, : min(count, depths.shape[1])]
     best = xp.astype(xp.take_along_axis(depths, order, axis=-1), xp.float64) - log_total
     return space.get(xp.take_along_axis(tokens, order, axis=-1)), space.get(best)
 

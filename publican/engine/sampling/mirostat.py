@@ -79,9 +79,9 @@ def _cut_to_slope(rows: Rows, mu: Array, on: Array) -> None:
     ranks = xp.astype(xp.arange(best.shape[1] - 1, device=rows.space.device), xp.float64)
     steps = xp.reshape(xp.log((ranks + 2.0) / (ranks + 1.0)), (1, -1))
     is_in = best[:, 1:] > -xp.inf
-    lower = xp.where(is_in, best[:, 1:], best[:, :-1])
-    drops = xp.where(is_in, best[:, :-1] - lower, xp.zeros_like(lower))
-    squares = xp.sum(xp.where(is_in, steps * steps, xp.zeros_like(drops)), axis=-1, keepdims=True)
+    zero = xp.zeros_like(best[:, 1:])
+    drops = xp.where(is_in, best[:, :-1], zero) - xp.where(is_in, best[:, 1:], zero)
+    squares = xp.sum(xp.where(is_in, steps * steps, zero), axis=-1, keepdims=True)
     slope = xp.sum(steps * drops, axis=-1, keepdims=True) / xp.where(squares > 0.0, squares, xp.ones_like(squares))
     log_size = math.log(rows.num_vocab)
     excess = slope - 1.0

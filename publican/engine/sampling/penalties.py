@@ -60,8 +60,9 @@ class Penalties:
         if any(e.share is not None for e in edits):
             share = space.put(_joined([np.ones(len(e.tokens)) if e.share is None else e.share for e in edits]), dtype)
             share = share if found is None else share[found]
-            moved = xp.where(divided > -xp.inf, divided - logits, xp.zeros_like(logits))
-            divided = xp.where(share < 1.0, logits + share * moved, divided)
+            zero = xp.zeros_like(logits)
+            moved = xp.where(divided > -xp.inf, divided, zero) - xp.where(logits > -xp.inf, logits, zero)
+            divided = xp.where((share < 1.0) & (logits > -xp.inf), logits + share * moved, divided)
         rows.set(at_rows, columns, divided - subtrahend)
 
 

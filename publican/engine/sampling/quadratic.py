@@ -28,9 +28,10 @@ class Quadratic:
         xp = rows.xp
         dtype = rows.logits.dtype
         rows.settle()
-        depth, logits = rows.depths, rows.logits
         # d³ overflows where d² has long decided
-        depth = xp.maximum(depth, xp.asarray(-1e12, dtype=dtype))
+        depth = xp.maximum(rows.depths, xp.asarray(-1e12, dtype=dtype))
         bent = rows.peak + depth * depth * (batch.take(self._cube, dtype) * depth - batch.take(self._square, dtype))
-        on = (batch.take(self._is_on) > 0.5) & (logits > -xp.inf)
-        rows.replace(xp.where(on, bent, logits))
+        on = batch.take(self._is_on) > 0.5
+        if not batch.keep("quadratic everywhere", lambda: bool(xp.all(on))) or bool(xp.any(rows.num_left() < rows.num_columns)):
+            bent = xp.where(on & (rows.logits > -xp.inf), bent, rows.logits)
+        rows.replace(bent)

@@ -112,10 +112,16 @@ class Rows:
         parts = self._block_sums(values) if self.tokens is None else values
         return self.space.running(parts)[:, -1:]
 
+    def dot(self, left: Array, right: Array) -> Array:
+        """The sum of the products of two [B, N] over each row: float64 [B, 1]."""
+        parts = self._block_sums(left, right) if self.tokens is None else left * right
+        return self.space.running(parts)[:, -1:]
+
     def entropy(self) -> Array:
         """In nats: float64 [B, 1]."""
         xp = self.xp
-        moments = self.sum(self.weights * xp.where(self.depths < -1e4, xp.asarray(0.0, dtype=self.depths.dtype), self.depths))
+        # what is so deep weighs nothing, and 0 times infinity is no number
+        moments = self.dot(self.weights, xp.maximum(self.depths, xp.asarray(-1e4, dtype=self.depths.dtype)))
         return xp.log(self.total) - moments / self.total
 
     def descending_weights(self) -> Array:
@@ -138,7 +144,7 @@ class Rows:
         values = self.logits
         if self.tokens is None and 2 * count < self.num_vocab:
             values = self.values_at(self.above_nth(count), values, -self.xp.inf)
-        values = self.space.descending(values)[:, :count]
+        values = self.space.descending(values)[:, : min(count, values.shape[1])]
         return values if self.scale is None else values * self.scale
 
     def above_nth(self, count: int) -> Picked:
@@ -217,11 +223,6 @@ class Rows:
         self._forget()
         self._peak = peak
 
-    def cut_all(self) -> None:
-        """Become cut without losing anything: the slow way, for when nothing can be left out beforehand."""
-        if self.tokens is None:
-            self.keep(self.logits > -self.xp.inf)
-
     def cut_to_mass(self, mass: Array) -> None:
         """Become cut to likeliest tokens that together weigh at least `mass`, [B, 1]: those, and maybe more."""
         self.take_flat(self.heaviest(mass)[0])
@@ -248,7 +249,12 @@ class Rows:
             enough = self._mass(flat) >= mass
             if bool(xp.all(enough)):
                 break
-        return flat, self._positive(floor)
+        if self.min_keep is None:
+            return flat, self._positive(floor)
+        nth = self._floor_for(self.min_keep) - self.peak
+        nth = xp.exp(nth if self.scale is None else nth * self.scale) * (1.0 - 1e-6)
+        floor = xp.minimum(self._positive(floor), self._positive(nth))
+        return self.space.where(self.weights >= floor), floor
 
     def _mass(self, flat: Array) -> Array:
         """What the tokens of whole rows at these flat positions weigh together, a trifle too low: float64 [B, 1]."""
@@ -388,16 +394,23 @@ class Rows:
 
     # --- how
 
-    def _block_sums(self, values: Array) -> Array:
+    def _block_sums(self, values: Array, factors: Array | None = None) -> Array:
+        """The sums of `values`, or of their products with `factors`, over blocks of each whole row: [B, blocks]."""
         xp = self.xp
-        num_blocks = self.num_vocab // BLOCK_LEN
-        body = xp.reshape(values[:, : num_blocks * BLOCK_LEN], (self.num_rows, num_blocks, BLOCK_LEN))
-        # NumPy has the dot product from BLAS, three times as fast as its sum
-        sums = xp.vecdot(body, xp.ones(BLOCK_LEN, dtype=body.dtype)) if self.space.is_numpy else xp.sum(body, axis=-1)
-        if num_blocks * BLOCK_LEN == self.num_vocab:
+        body = self._blocks_of(values)
+        if self.space.is_numpy:  # it has the dot product from BLAS, three times as fast as its sum
+            sums = xp.vecdot(body, xp.ones(BLOCK_LEN, dtype=body.dtype) if factors is None else self._blocks_of(factors))
+        else:
+            sums = xp.sum(body if factors is None else body * self._blocks_of(factors), axis=-1)
+        end = sums.shape[1] * BLOCK_LEN
+        if end == self.num_vocab:
             return sums
-        rest = xp.sum(values[:, num_blocks * BLOCK_LEN :], axis=-1, keepdims=True)
-        return xp.concat((sums, rest), axis=-1)
+        rest = values[:, end:] if factors is None else values[:, end:] * factors[:, end:]
+        return xp.concat((sums, xp.sum(rest, axis=-1, keepdims=True)), axis=-1)
+
+    def _blocks_of(self, values: Array) -> Array:
+        num_blocks = self.num_vocab // BLOCK_LEN
+        return self.xp.reshape(values[:, : num_blocks * BLOCK_LEN], (self.num_rows, num_blocks, BLOCK_LEN))
 
     def _floor_for(self, count: Array) -> Array:
         """A logit, [B, 1], that at least `count` tokens of each whole row reach, or the lowest there is.

@@ -28,7 +28,6 @@ class Tfs:
         self._legacy.set(row, params.tfs_rule == "legacy")
 
     def apply(self, rows: Rows, batch: Batch, steps: frozenset[str]) -> None:
-        rows.cut_all()
         if rows.num_columns < 3:
             return
         xp = rows.xp

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from publican.core.sampling import SamplingParams
+from publican.engine.sampling.arrays import Array
 from publican.engine.sampling.batch import Batch, Column
 from publican.engine.sampling.rows import Rows
 
@@ -26,12 +27,17 @@ class TopNSigma:
     def apply(self, rows: Rows, batch: Batch, steps: frozenset[str]) -> None:
         xp = rows.xp
         depths = rows.depths
-        zero = xp.zeros_like(rows.peak)
-        left = xp.astype(rows.num_left(), xp.float64)
-        is_in = rows.logits > -xp.inf
-        mean = rows.sum(xp.where(is_in, depths, zero)) / left
-        off = xp.where(is_in, depths - xp.astype(mean, depths.dtype), zero)
-        variance = rows.sum(off * off) / xp.maximum(left - batch.take(self._less), xp.ones_like(left))
-        distance = batch.take(self._num_sigmas) * xp.sqrt(variance)
-        # all equal: a deviation of 0 times infinity is not a number, and nothing has to go
-        rows.keep_within(xp.where(xp.isnan(distance), xp.full_like(distance, xp.inf), distance))
+        in_reach = depths > -xp.inf
+        count = rows.space.count(in_reach)
+        left = xp.astype(count, xp.float64)
+        is_in = None if bool(xp.all(count == rows.num_columns)) else in_reach
+        mean = rows.sum(_or_zero(rows, depths, is_in)) / left
+        off = _or_zero(rows, depths - xp.astype(mean, depths.dtype), is_in)
+        variance = rows.dot(off, off) / xp.maximum(left - batch.take(self._less), xp.ones_like(left))
+        sigma = xp.sqrt(variance)
+        some = sigma > 0.0  # all equal: 0 times infinity is no number, and nothing has to go
+        rows.keep_within(xp.where(some, batch.take(self._num_sigmas) * xp.where(some, sigma, xp.ones_like(sigma)), xp.inf))
+
+
+def _or_zero(rows: Rows, values: Array, is_in: Array | None) -> Array:
+    return values if is_in is None else rows.xp.where(is_in, values, rows.xp.zeros_like(rows.peak))

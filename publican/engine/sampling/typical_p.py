@@ -34,18 +34,21 @@ class TypicalP:
         if rows.tokens is None:
             _cut(rows, limit, entropy, total)
         strange = _strangeness(rows, entropy, total)
-        by_strangeness = xp.argsort(strange, axis=-1, stable=True)
+        rule = batch.take(self._rule)
+        with_equals_only = batch.keep("typical_p rule", lambda: bool(xp.all(rule == _RULES["ties"])))
+        # among equals the order does not matter as long as all of them stay
+        by_strangeness = xp.argsort(strange, axis=-1, stable=not with_equals_only)
         ordered = xp.take_along_axis(strange, by_strangeness, axis=-1)
         running = rows.space.running(xp.take_along_axis(rows.weights, by_strangeness, axis=-1))
-        rule = batch.take(self._rule)
         last = rows.space.count(xp.where(rule == _RULES["strict"], running <= limit, running < limit))
         last = xp.minimum(last, xp.full_like(last, rows.num_columns - 1))
         if rows.min_keep is not None:
             last = xp.maximum(last, xp.minimum(rows.min_keep, xp.full_like(last, rows.num_columns)) - 1)
-        rank = xp.argsort(by_strangeness, axis=-1, stable=True)
-        with_equals = strange <= xp.take_along_axis(ordered, last, axis=-1)
-        dropped = xp.maximum(last, xp.ones_like(last))
-        keep = xp.where(rule == 0.0, with_equals, xp.where(rule == _RULES["strict"], rank <= last, rank < dropped))
+        keep = strange <= xp.take_along_axis(ordered, last, axis=-1)
+        if not with_equals_only:
+            rank = xp.argsort(by_strangeness, axis=-1, stable=True)
+            exclusive = rank < xp.maximum(last, xp.ones_like(last))
+            keep = xp.where(rule == _RULES["ties"], keep, xp.where(rule == _RULES["strict"], rank <= last, exclusive))
         rows.keep((keep | (share > 1.0)) & (rows.logits > -xp.inf), has_peak=False)
 
 
@@ -56,16 +59,15 @@ def _strangeness(rows: Rows, entropy: Array, total: Array) -> Array:
 
 
 def _cut(rows: Rows, limit: Array, entropy: Array, total: Array) -> None:
-    """Leave out the unlikely, where that is sure to change nothing; else nothing.
+    """Leave out the unlikely, where that is sure to change nothing.
 
-    A token below a weight w is stranger than s = ln(total / w) - H. If all that weigh more are no stranger than that, they come
-    first in order of strangeness; and if they weigh `limit` together, whatever stays is among them.
+    A token below a weight w is stranger than ln(total / w) - H. If all that weigh more are no stranger than that, they come first
+    in order of strangeness; the strangest of them can only be the likeliest, at H - ln total. And if they weigh `limit` together,
+    whatever stays is among them.
     """
     xp = rows.xp
     flat, floor = rows.heaviest(limit)
-    strangest = xp.log(total) - xp.log(xp.astype(floor, total.dtype)) - entropy
-    of_the_likeliest = entropy - xp.log(total)
-    if bool(xp.all(of_the_likeliest <= strangest - 1e-4)):
-        rows.take_flat(flat)
-    else:
-        rows.cut_all()
+    low_enough = xp.astype(xp.exp(2.0 * (xp.log(total) - entropy) - 1e-4), floor.dtype)
+    if bool(xp.any(low_enough < floor)):
+        flat = rows.space.where(rows.weights >= xp.minimum(floor, low_enough))
+    rows.take_flat(flat)
