@@ -42,7 +42,7 @@ class Lowering:
     """
 
     def __init__(self, program: Program, packer: Packer, max_tokens: int, max_logits: int, int8: bool) -> None:
-        self._program = program
+        self._program = dataclasses.replace(program, ops=())  # they lead to the files, which are to be closed
         self._form_kind = records.INT8 if int8 else records.HALVES
         self._buffers = Buffers(program.buffers, max_tokens)
         self._final = Buffers({_FINAL: program.hidden_size}, max_logits)

@@ -19,7 +19,9 @@ def allocate_bytes(size: int) -> NDArray[np.uint8]:
         MemoryError
     """
     try:
-        mapped = mmap.mmap(-1, size + _LARGE)
+        # Private where there is a choice: shared memory has no large pages on most systems.
+        private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+        mapped = mmap.mmap(-1, size + _LARGE, **private)
     except (OSError, ValueError, OverflowError) as error:
         raise MemoryError(f"{size:,} bytes of memory were refused") from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
