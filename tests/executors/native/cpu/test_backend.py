@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,20 @@ def test_an_empty_plan_is_refused_or_empty() -> None:
     drive.plan({0: [1]}, 0)
     assert len(executor.execute(plan).logits) == 0
     executor.close()
+
+
+@pytest.mark.parametrize(("options", "limit"), [({}, 0.004), ({"quality": True}, 0.0003), ({"kv_dtype": "q8"}, 0.006)])
+def test_what_a_host_may_choose(options: dict[str, Any], limit: float) -> None:
+    """`quality` is more exact, and a q8 cache less."""
+    program = program_of("q4")
+    config = NativeConfig(
+        backend="cpu",
+        num_pages=programs.NUM_SLOTS * programs.CONTEXT // programs.PAGE_LEN,
+        page_len=programs.PAGE_LEN,
+        max_batch_tokens=programs.MAX_TOKENS,
+        max_logits=programs.MAX_LOGITS,
+    )
+    backend = make_backend(program, dataclasses.replace(config, **options))
+    got = Drive(programs.executor_of(backend, program)).step({0: tokens_of(1, 90)}, None)[0]
+    backend.close()
+    assert 1e-7 < programs.kl(expected_logits("q4", "llama", True, 1, 90), got).mean() < limit
