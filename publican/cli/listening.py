@@ -11,6 +11,7 @@ import uvicorn
 
 from publican.apis.app import create_app
 from publican.apis.config import ApiConfig
+from publican.apis.serving import uvicorn_config
 from publican.core.backend import Host
 from publican.core.errors import SettingsError
 from publican.core.request import Caller
@@ -77,16 +78,6 @@ async def serve(
 ) -> None:
     """Answer until Ctrl-C. Both ports have all routes: a client of 2023 finds its websocket on either."""
     config = ApiConfig(loopback_only=not is_exposed(values), key_required=key_required, cors_origins=values.cors_origins)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(host, config, authenticate),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            ws_max_size=16 << 20,
-            timeout_graceful_shutdown=_SHUTDOWN_S,
-            backlog=_BACKLOG,
-        )
-    )
+    app = create_app(host, config, authenticate)
+    server = uvicorn.Server(uvicorn_config(app, timeout_graceful_shutdown=_SHUTDOWN_S))
     await server.serve(sockets)

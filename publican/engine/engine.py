@@ -61,7 +61,7 @@ class Engine:
         self._budget = StepBudget((budget or BudgetConfig()).within(info.max_batch_tokens))
         max_running = min(max_running, info.num_slots, info.max_logits, info.max_batch_tokens)
         self.scheduler = Scheduler(SchedulerConfig(max_running, info.max_logits), cache_for(info), self._budget)
-        self._pipeline = Pipeline()
+        self._pipeline = Pipeline(vocabulary)
         self._outbox = Outbox(vocabulary, info.context_len)
         self._recorder = Recorder()
         self._groups: dict[RequestId, Group] = {}
@@ -239,7 +239,9 @@ class Engine:
     def _row(self, sequence: Sequence) -> int:
         if sequence.row is None:
             params = sequence.job.sampling.for_choice(sequence.index)
-            sequence.row = self._pipeline.add(params, sequence.tokens, sequence.job.wanted.logprobs)
+            sequence.row = self._pipeline.add(
+                params, sequence.tokens, sequence.job.wanted.logprobs, sequence.num_prompt, sequence.job.stopping.token_ids
+            )
         return sequence.row
 
     def _read_prompt(self, sequence: Sequence, logits: Array) -> None:

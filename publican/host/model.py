@@ -143,7 +143,7 @@ class LoadedModel:
 
     async def _job(self, request: Request) -> Job:
         tokens = await self.prompter.tokens_of(request)
-        sampling = request.sampling
+        sampling = self.prompter.tokenised(request.sampling)
         if sampling.seed is None:
             sampling = replace(sampling, seed=random.getrandbits(63))
         return Job(request.id, tokens, sampling, request.stopping, request.wanted)
@@ -211,4 +211,4 @@ class LoadedModel:
         stats = self.stats
         kv_used = stats.num_locked_tokens / stats.num_total_tokens if stats.num_total_tokens else 0.0
         text = "ok" if running else "the model is being started again"
-        return Status(running, text, stats.num_running, stats.num_waiting, kv_used)
+        return Status(running, text, stats.num_running, stats.num_waiting, kv_used, self.description.name)

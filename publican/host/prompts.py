@@ -9,6 +9,8 @@ from typing import Protocol
 from publican.core.errors import InvalidParameter, InvalidRequest, PromptTooLong
 from publican.core.ids import TokenId
 from publican.core.request import ChatPrompt, Prompt, Request, TextPrompt, TokenPrompt
+from publican.core.sampling import SamplingParams
+from publican.core.sampling.wire import tokenised
 from publican.core.tokenizer import Tokenizer
 
 _LONG_CHARS = 4_000
@@ -87,6 +89,10 @@ class Prompter:
         if len(tokens) >= self._context_len:
             raise PromptTooLong(len(tokens), self._context_len)
         return tokens
+
+    def tokenised(self, sampling: SamplingParams) -> SamplingParams:
+        """`sampling` with the texts that it biases or bans as tokens."""
+        return tokenised(sampling, lambda text: self.tokenizer.encode(text, add_bos=False))
 
     def text_of(self, prompt: Prompt, tokens: tuple[TokenId, ...]) -> str:
         """`prompt` as a caller would read it, its tokens being `tokens`."""
