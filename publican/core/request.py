@@ -45,8 +45,23 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call. `parameters` is the JSON schema of its arguments, an object."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+ToolChoice = Literal["auto", "none", "required"]
+
+
+@dataclass(frozen=True, slots=True)
 class ChatPrompt:
     """A conversation, rendered by the model's own chat template.
+
+    `tools` are offered to the model. `tool_choice` leaves it to call them, forbids it, demands a call, or demands a call of
+    the `Tool` it is; what is demanded is enforced by a grammar. With `parallel_calls` it may make several in one answer.
 
     `continue_last` goes on with the last message instead of opening a new answer. `template` names or is another template;
     None is the model's own. `variables` are handed to the template.
@@ -56,6 +71,9 @@ class ChatPrompt:
     continue_last: bool = False
     template: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | Tool = "auto"
+    parallel_calls: bool = True
 
 
 Prompt = TextPrompt | TokenPrompt | ChatPrompt
@@ -97,6 +115,8 @@ class Wanted:
         prompt_logprobs: the same for the prompt's tokens (its first has none).
         echo: the answer's text begins with the prompt's.
         special_tokens: whether special tokens appear in the text.
+        split_reasoning: what a model thinks before it answers comes apart from the answer, as `Delta.reasoning`; otherwise
+            it stays in the text as the model writes it.
         truncate_prompt: None refuses a prompt that leaves no room; a number keeps only its last tokens, that many at most
             (and never so many that `max_tokens` would not fit).
     """
@@ -106,6 +126,7 @@ class Wanted:
     prompt_logprobs: int | None = None
     echo: bool = False
     special_tokens: bool = False
+    split_reasoning: bool = False
     truncate_prompt: int | None = None
 
     def __post_init__(self) -> None:
