@@ -1,6 +1,6 @@
 """What a request gives back: a stream of these, in order, ending in exactly one `Finished` or `Failed`.
 
-Queued*  Started  (Delta | ChoiceFinished)*  Finished
+Queued*  Started  (Delta | ToolCallDelta | ChoiceFinished)*  Finished
                                           or Failed, anywhere
 """
 
@@ -20,6 +20,8 @@ class FinishReason(StrEnum):
     """A stop string, a stop token or the model's own end-of-sequence token; `ChoiceFinished.stopped_by` says which."""
     LENGTH = "length"
     """`max_tokens` were generated, or the context is full."""
+    TOOL_CALLS = "tool_calls"
+    """The model called tools, and waits for what they give."""
     ABORTED = "aborted"
     """Somebody asked for an early end; the text so far stands."""
 
@@ -71,11 +73,25 @@ class Delta:
     """More of choice `index`: whole characters of text, and the tokens whose text this completes.
 
     The text is never half a character and never part of a stop string. It may be empty where the token has no text.
+    `reasoning` is text of what the model thinks before it answers, where the request wants that apart.
     """
 
     index: int
     text: str
     tokens: tuple[TokenOutput, ...] = ()
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of a tool call in choice `index`. The first of call number `call` has its id and name, all of them a piece of the
+    arguments, which together are JSON text (an object) if the model wrote it well."""
+
+    index: int
+    call: int
+    arguments: str = ""
+    id: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +133,4 @@ class Failed:
     error: PublicanError
 
 
-Event = Queued | Started | Delta | ChoiceFinished | Finished | Failed
+Event = Queued | Started | Delta | ToolCallDelta | ChoiceFinished | Finished | Failed
