@@ -106,7 +106,7 @@ class Parameter:
 
 
 def _short(number: float) -> str:
-    return f"{number:.60}" if isinstance(number, str) else f"{number!r:.60}"
+    return "a number of more digits than anyone needs" if abs(number) > 1e300 and abs(number) != math.inf else f"{number!r:.60}"
 
 
 def declare(kind: type, neutral: Any, text: str, **rest: Any) -> Any:
@@ -174,6 +174,6 @@ def _read(parameter: Parameter, wire: Wire, sent: str, value: Any) -> Any:
         if wire.scale != 1.0:
             value = value * wire.scale
         if wire.clamp and abs(value) != math.inf:
-            value = parameter.kind(min(max(value, low), high))
+            value = parameter.kind(low) if value < low else parameter.kind(high) if value > high else value
     dataclasses.replace(parameter, name=sent, low=low, high=high).check(value)
-    return value
+    return float(value) if parameter.kind is float and value is not None else value

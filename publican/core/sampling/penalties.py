@@ -153,6 +153,7 @@ class Penalties(Shape):
         wire={
             "kobold": Wire(names=("dry_penalty_last_n",), default=320, off=(-1,)),
             "llamacpp": Wire(names=("dry_penalty_last_n",), default=64, off=(-1,)),
+            "ollama": Wire(names=("dry_penalty_last_n",), off=(-1,)),
             "tabby": Wire(off=(-1,)),
         },
         group="penalties",

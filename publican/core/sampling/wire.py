@@ -15,7 +15,7 @@ from publican.core.parameters import from_wire, sent_as, wire_defaults, wire_nam
 from publican.core.sampling.dialects import OOBA
 from publican.core.sampling.lists import read_bias
 from publican.core.sampling.orders import DEFAULT_ORDERS, ORDERS, names_adaptive_p, read_order, temperature_at_end
-from publican.core.sampling.params import SAMPLING_PARAMETERS, SamplingParams
+from publican.core.sampling.params import DECLARED, SAMPLING_PARAMETERS, SamplingParams
 
 ORDER_NAMES = {
     "kobold": ("sampler_order",),
@@ -23,6 +23,14 @@ ORDER_NAMES = {
     "ollama": ("samplers",),
 }
 """Under which names a dialect sends an order; the others all of them."""
+
+_OF_PRESETS = frozenset(
+    name
+    for name, parameter in DECLARED.items()
+    if parameter.group in ("shape", "truncation", "penalties", "feedback")
+    or name in ("do_sample", "penalty_alpha", "guidance_scale")
+)
+"""What a preset of ooba's replaces, whether it names it or not."""
 
 _ALL_ORDER_NAMES = ("sampler_priority", "order", "sampler_order", "samplers")
 _ZERO_RANGE_IS_OFF = ("kobold", "llamacpp", "ollama", "tabby")
@@ -38,7 +46,7 @@ def sampling_params(
     """The sampling parameters of a request.
 
     What wins: the body, the preset, the model's defaults, the dialect's defaults, neutral. In ooba's dialects a preset wins
-    over the body, as their clients expect.
+    over all others, and what it does not name becomes neutral, as their clients expect.
 
     Args:
         body: the request as it came; keys that are no sampling parameter are passed over, null is silence.
@@ -48,11 +56,24 @@ def sampling_params(
     Raises:
         InvalidParameter: a value is of the wrong type or outside its range, named as the caller named it.
     """
-    body = _without_unset(dialect, body)
     below = {**dialect_defaults(dialect), **(model_defaults or {})}
+    values = said(dialect, body, below, preset)
+    return SamplingParams(**values)
+
+
+def said(
+    dialect: str,
+    body: Mapping[str, Any],
+    below: Mapping[str, Any] | None = None,
+    preset: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What `body` says, over `below`, by canonical name; nothing about what none of them says. Raises InvalidParameter."""
+    body = _without_unset(dialect, body)
     sent = {**from_wire(SAMPLING_PARAMETERS.values(), dialect, body, defaults=False), **_structured(dialect, body)}
-    values = {**below, **sent, **(preset or {})} if dialect in OOBA else {**below, **(preset or {}), **sent}
-    return SamplingParams(**_resolved(dialect, body, sent, values))
+    values = {**(below or {}), **(preset or {}), **sent}
+    if preset is not None and dialect in OOBA:
+        values = {name: value for name, value in values.items() if name not in _OF_PRESETS} | dict(preset)
+    return _resolved(dialect, body, sent, values)
 
 
 def dialect_defaults(dialect: str) -> dict[str, Any]:
@@ -123,7 +144,8 @@ def _structured(dialect: str, body: Mapping[str, Any]) -> dict[str, Any]:
 def _resolved(dialect: str, body: Mapping[str, Any], sent: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """Where one value changes what another means."""
     values = dict(values)
-    values["banned_tokens"] = tuple(dict.fromkeys((*values.get("banned_tokens", ()), *values.pop("_bias_bans", ()))))
+    if "_bias_bans" in values:
+        values["banned_tokens"] = tuple(dict.fromkeys((*values.get("banned_tokens", ()), *values.pop("_bias_bans"))))
     _resolve_ranges(dialect, body, sent, values)
     if dialect in OOBA:
         _resolve_ooba(values)
@@ -148,8 +170,8 @@ def _resolve_ranges(dialect: str, body: Mapping[str, Any], sent: Mapping[str, An
             values.pop(name, None)
     if dialect in _ZERO_DRY_RANGE_IS_OFF and _says_zero("dry_range", dialect, body):
         values.pop("dry_multiplier", None)
-    if dialect in OOBA and "dry_range" not in sent:
-        values["dry_range"] = values.get("repetition_penalty_range", 0)
+    if dialect in OOBA and "dry_range" not in sent and "repetition_penalty_range" in values:
+        values["dry_range"] = values["repetition_penalty_range"]
 
 
 def _says_zero(name: str, dialect: str, body: Mapping[str, Any]) -> bool:

@@ -47,7 +47,9 @@ def logits_like_a_model(num_rows: int, size: int, seed: int = 0) -> np.ndarray:
     return (rng.standard_normal((num_rows, size)) * rng.uniform(1.0, 4.0, (num_rows, 1))).astype(np.float32)
 
 
-def run(library: str, which: list[int], logits: np.ndarray, steps: int = 3) -> tuple[dict[int, np.ndarray], dict[int, list[int]]]:
+def run(
+    library: str, which: list[int], logits: np.ndarray, steps: int = 3
+) -> tuple[dict[int, np.ndarray], dict[int, list[int]]]:
     """Rows `which` of MIXED together for a few steps: what each is drawn from at last, and all of its tokens."""
     runner = Runner(library, letters(VOCAB_SIZE))
     lists = texts()

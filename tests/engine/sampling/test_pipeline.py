@@ -139,11 +139,16 @@ def bits_of(allowed: set[int], size: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [1, 31, 32, 33, 257])
 def test_masks(library, size):
     runner = Runner(library)
-    allowed = {i for i in range(0, size, 3)}
+    allowed = set(range(0, size, 3))
     rows = [runner.add(SamplingParams(seed=i)) for i in range(4)]
     logits = np.repeat(LOGITS[:1, :size], 4, axis=0)
     as_bools = np.isin(np.arange(size), sorted(allowed))
-    draws = [Draw(rows[0], 0, bits_of(allowed, size)), Draw(rows[1], 1), Draw(rows[2], 2, as_bools), Draw(rows[3], 3, None, (0, 999, -1))]
+    draws = [
+        Draw(rows[0], 0, bits_of(allowed, size)),
+        Draw(rows[1], 1),
+        Draw(rows[2], 2, as_bools),
+        Draw(rows[3], 3, None, (0, 999, -1)),
+    ]
     shown = runner.process(logits, rows, draws)
     wanted = np.where(as_bools, logits[0], -np.inf)
     np.testing.assert_array_equal(shown[0], wanted)
@@ -167,7 +172,10 @@ def test_bans_that_leave_nothing_are_not_done():
     runner = Runner("numpy", letters(300, end=(7,)))
     row = runner.add(SamplingParams(seed=1, banned_tokens=(4, 5), ban_eos_token=True, min_tokens=5), [])
     shown = runner.process(LOGITS[:1], [row], [Draw(row, 0, bits_of({4, 5, 7}, 300))])
-    assert np.flatnonzero(np.isfinite(shown[0])).tolist() == [4, 5]  # only the ban of the end, which is a step of its own, is done
+    assert np.flatnonzero(np.isfinite(shown[0])).tolist() == [
+        4,
+        5,
+    ]  # only the ban of the end, which is a step of its own, is done
     shown = runner.process(LOGITS[:1], [row], [Draw(row, 0, bits_of({4, 9}, 300))])
     assert np.flatnonzero(np.isfinite(shown[0])).tolist() == [9]
     shown = runner.process(LOGITS[:1], [row], [Draw(row, 0, bits_of(set(), 300))])
@@ -233,7 +241,8 @@ def test_raw_logprobs_are_the_models_own(library):
     texts = [[1, 2, 3], [4], []]
     values = [BUSY, {"temperature": 0.0, "logit_bias": ((5, 50.0),)}, {"top_k": 2}]
     rows = [
-        runner.add(SamplingParams(seed=i, **v), t, num_logprobs=n) for i, (v, t, n) in enumerate(zip(values, texts, [3, 0, 7], strict=True))
+        runner.add(SamplingParams(seed=i, **v), t, num_logprobs=n)
+        for i, (v, t, n) in enumerate(zip(values, texts, [3, 0, 7], strict=True))
     ]
     choices = runner.sample(LOGITS[:3], rows)
     assert choices[1].token == 5
@@ -255,7 +264,9 @@ def test_processed_logprobs_are_those_of_the_draw(library):
         probabilities = softmax(row)
         assert math.exp(choice.logprob) == pytest.approx(probabilities[choice.token], rel=1e-5)
         assert len(choice.top) == min(6, int(np.isfinite(row).sum()))
-        assert sum(math.exp(value) for _, value in choice.top) == pytest.approx(np.sort(probabilities)[::-1][:6].sum(), rel=1e-5)
+        assert sum(math.exp(value) for _, value in choice.top) == pytest.approx(
+            np.sort(probabilities)[::-1][:6].sum(), rel=1e-5
+        )
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -274,7 +285,7 @@ def test_logprobs_of_given_tokens(library):
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("first", [False, True])
 def test_rank(library, first):
-    """A greedy row is ranked by what its penalties leave; Hugging Face's beams penalise log probabilities and do not add up again."""
+    """A greedy row is ranked by what its penalties leave; Hugging Face's beams penalise log probabilities."""
     p = SamplingParams(temperature=0.0, repetition_penalty=1.5)
     runner = Runner(library)
     best = np.argsort(-LOGITS[0])[:3].tolist()

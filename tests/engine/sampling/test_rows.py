@@ -59,8 +59,7 @@ def test_keep_best(library, values, counts):
 @given(values=logits(), share=st.floats(0.01, 0.9999))
 @settings(max_examples=150, deadline=None)
 def test_mass(values, share):
-    """top_p's way: everything that a full sort needs to reach the mass is among what is cut to, in the same order, with the same
-    running sums."""
+    """top_p's way: what a full sort needs to reach the mass is among what is cut to, in that order, with those running sums."""
     rows = Rows(Space.of(values), values.copy())
     mass = share * rows.total
     whole = Rows(rows.space, values.copy())

@@ -1,7 +1,7 @@
 """The oracle's cases: computed independently of everything here, each held to its own tolerance.
 
-Left out are cases whose variant is a peer's bug, kept there for documentation only. One expectation differs: `cfg/1.0` gives the
-log-softmax of its input, where a neutral parameter here leaves the logits as they are; the probabilities are compared.
+Left out are cases whose variant is a peer's bug, kept there for documentation only. One expectation differs: `cfg/1.0` gives
+the log-softmax of its input, where a neutral parameter here leaves the logits as they are; the probabilities are compared.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import pytest
 
 from publican.core.sampling import SamplingParams
 from publican.core.sampling.orders import STEPS
+from publican.engine.sampling.pipeline import Draw
 from publican.engine.sampling.reference import chain
 from publican.engine.sampling.reference.row import Known
-from publican.engine.sampling.pipeline import Draw
 from tests.engine.sampling.running import Runner, letters
 
 VECTORS = json.loads((Path(__file__).parent / "sampler_vectors.json").read_text())
@@ -152,7 +152,7 @@ def check(case: dict, logits: np.ndarray) -> None:
 
 def test_all_cases_are_here():
     assert len(CASES) == 122
-    assert BUGS == {"nsigma/ooba-masked", "skew/unsorted"}
+    assert {*BUGS} == {"nsigma/ooba-masked", "skew/unsorted"}
     assert sum(bool(case.get("boundary")) for case in CASES.values()) == 2
 
 
@@ -205,7 +205,7 @@ def test_drawing(case, library, monkeypatch):
 @pytest.mark.parametrize("processed", [False, True])
 def test_logprobs(case, library, processed, monkeypatch):
     logits = np.array([case["logits"]], dtype=np.float32)
-    (steps,) = [{name: value for name, value in case["processing"]}]
+    (steps,) = [dict(case["processing"])]
     params = SamplingParams(seed=1, processed_logprobs=processed, **steps)
     runner = Runner(library)
     row = runner.add(params, num_logprobs=2)
