@@ -42,8 +42,6 @@ class Space:
 
     def get(self, array: Array) -> Host:
         """`array` on the host. Waits for the device."""
-        if self.is_numpy:
-            return array
         # names of devices are not part of the standard; torch is the one whose arrays lie elsewhere
         return np.asarray(to_device(array, "cpu") if self.is_torch else array)
 
