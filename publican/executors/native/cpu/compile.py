@@ -35,7 +35,7 @@ _VARIANTS = {
         "avx2": "-mavx2 -mfma -mf16c",
         "portable": "",
     },
-    "aarch64": {"neon_dot": "-march=armv8.2-a+dotprod", "portable": ""},
+    "aarch64": {"neon_dot": "-mcpu=generic+dotprod", "portable": ""},
 }
 # Contracting a·b + c into one rounding would depend on how the compiler vectorised a loop: results must not.
 _FLAGS = "-std=c++17 -O3 -fvisibility=hidden -ffp-contract=off -fno-math-errno -Wall -Wextra"
@@ -144,6 +144,8 @@ def _compile_commands(compiler: Compiler, folder: Path, extra_flags: Sequence[st
 
 def _link_command(compiler: Compiler, objects: Sequence[Path], out: Path, extra_flags: Sequence[str]) -> list[str]:
     flags = ["-shared", *_target_flags(compiler), *extra_flags]
+    if compiler.is_zig:
+        flags.append("-s")
     if sys.platform == "linux" and not compiler.is_zig:
         flags += ["-pthread", "-static-libgcc", "-static-libstdc++", "-Wl,--exclude-libs,ALL", "-Wl,-Bsymbolic"]
     return [*compiler.command, *flags, *map(str, objects), "-o", str(out)]
