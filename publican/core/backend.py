@@ -6,29 +6,44 @@ wraps an app. All methods are called on the event loop and must not block it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from publican.core.events import Event
 from publican.core.ids import RequestId, TokenId
-from publican.core.request import Caller, Prompt, Request
+from publican.core.model_info import ModelInfo
+from publican.core.request import Caller, ChatPrompt, Prompt, Request
+
+Progress = Callable[[int, int], None]
+"""Told how much is done, of how much in all. Called on the event loop."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """A `Progress` for whoever does not care."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model as callers may know it."""
+    """A model as callers may know it. Cheap to make: what is in the model's files is `ModelInfo`.
+
+    `num_bytes` is the size of its files, 0 where nobody knows.
+    """
 
     name: str
     context_len: int
     loaded: bool
     created_s: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
+    num_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What goes on right now, for health checks and people. Cheap to ask for: every answer is labelled with `model`."""
+    """What goes on right now, for health checks and people. Cheap to ask for: every answer is labelled with `model`.
+
+    `num_slots` answers can be computed at once; 0 where nobody knows.
+    """
 
     healthy: bool
     text: str
@@ -36,6 +51,25 @@ class Status:
     num_waiting: int = 0
     kv_used: float = 0.0
     model: str = ""
+    num_slots: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """How far a download is. `text` says for people what is being done; `num_bytes` of `total_bytes` of `file` are here."""
+
+    text: str
+    file: str = ""
+    num_bytes: int = 0
+    total_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """A vector for each prompt, in order, each of length 1, and how many tokens were read for them."""
+
+    vectors: tuple[Sequence[float], ...]
+    num_tokens: int
 
 
 class EventStream(Protocol):
@@ -79,11 +113,36 @@ class Control(Protocol):
 
     async def detokenize(self, tokens: tuple[TokenId, ...], model: str | None = None) -> str: ...
 
+    async def pieces(self, tokens: tuple[TokenId, ...], model: str | None = None) -> tuple[bytes, ...]:
+        """The bytes of each token, which may be half a character; a special token has its name."""
+        ...
+
+    async def render(self, prompt: ChatPrompt, model: str | None = None) -> str:
+        """The text that `prompt` becomes before it is tokenised. Raises what `generate` raises for a bad prompt."""
+        ...
+
+    async def embed(self, prompts: tuple[Prompt, ...], model: str | None = None) -> Embeddings:
+        """What the model makes of `prompts` as vectors.
+
+        Raises:
+            Unsupported: this model or its loader gives none.
+            InvalidRequest, PromptTooLong: one of the prompts cannot be used.
+        """
+        ...
+
+    async def describe(self, name: str | None = None) -> ModelInfo:
+        """What the files of model `name` (None: the loaded one) say of it, loaded or not.
+
+        Raises:
+            ModelNotFound, ModelFileError.
+        """
+        ...
+
     def stop(self, caller: Caller, request: RequestId | None = None) -> int:
         """End `request`, or all that `caller` may end, with what they have; returns how many were told to."""
         ...
 
-    async def load(self, name: str, options: Mapping[str, Any]) -> ModelCard:
+    async def load(self, name: str, options: Mapping[str, Any], progress: Progress = no_progress) -> ModelCard:
         """Load model `name` in place of the present one.
 
         Raises:
@@ -92,6 +151,30 @@ class Control(Protocol):
         ...
 
     async def unload(self) -> None: ...
+
+    def pull(self, source: str) -> AsyncIterator[PullProgress]:
+        """Download the model that `source` names; it is here when the iteration ends. Closing it early stops the download.
+
+        Raises, while iterating:
+            ModelNotFound, ModelFileError, InvalidRequest, Unsupported.
+        """
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Remove the files of model `name`.
+
+        Raises:
+            ModelNotFound; Unsupported: it is loaded, or does not lie in the models folder.
+        """
+        ...
+
+    async def copy(self, name: str, new_name: str) -> None:
+        """Let model `name` be found as `new_name` too.
+
+        Raises:
+            ModelNotFound, InvalidRequest, Unsupported.
+        """
+        ...
 
 
 class Host(Backend, Control, Protocol):

@@ -14,7 +14,8 @@ from publican.core.sampling import SamplingParams
 MAX_CHOICES = 64
 MAX_STOP_STRINGS = 256
 MAX_STOP_LEN = 1_000
-MAX_TOP_LOGPROBS = 20
+MAX_TOP_LOGPROBS = 256
+"""Of one token. Dialects have smaller limits of their own (OpenAI 20); looking at a distribution wants more."""
 
 
 @dataclass(frozen=True, slots=True)
