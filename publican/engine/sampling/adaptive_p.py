@@ -46,7 +46,7 @@ class AdaptiveP:
 
     def accept(self, rows: Rows, batch: Batch, drawn: Drawn) -> None:
         """Offer each row the sums that follow from its drawn token."""
-        chances = rows.space.get(rows.xp.take_along_axis(self._before, drawn.columns, axis=-1))
+        chances = rows.space.get(rows.space.pick(self._before, drawn.columns))
         tokens = rows.space.get(drawn.tokens)
         self._before = None
         for i in np.flatnonzero(self._is_on_host(batch)).tolist():

@@ -13,6 +13,8 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_namespace, is_torch_namespace, to_device
 from numpy.typing import NDArray
 
+_BELOW_ONE = 1.0 - 2.0**-52
+
 Array = Any
 """An array of the namespace in use, on the device in use."""
 
@@ -31,6 +33,8 @@ class Space:
 
     @staticmethod
     def of(array: Array) -> Space:
+        if type(array) is np.ndarray:
+            return _HOST
         xp = array_namespace(array)
         return Space(xp, device(array), is_numpy_namespace(xp), is_torch_namespace(xp))
 
@@ -62,16 +66,35 @@ class Space:
     def running(self, array: Array) -> Array:
         """The running sums of each row in float64, in order: what follows never changes what came before."""
         if self.is_numpy:
-            return np.cumsum(array, axis=-1, dtype=np.float64)
+            return np.add.accumulate(array, axis=-1, dtype=np.float64)
         return self.xp.cumulative_sum(array, axis=-1, dtype=self.xp.float64)
 
     def where(self, condition: Array) -> Array:
         """The flat positions at which `condition` [B, N] holds, ascending."""
         flat = self.xp.reshape(condition, (-1,))
-        return np.flatnonzero(flat) if self.is_numpy else self.xp.nonzero(flat)[0]
+        return flat.nonzero()[0] if self.is_numpy else self.xp.nonzero(flat)[0]
 
     def count(self, condition: Array) -> Array:
         """How often `condition` [B, N] holds in each row: int64 [B, 1]."""
         if self.is_numpy:
-            return np.count_nonzero(condition, axis=-1, keepdims=True)
+            return np.add.reduce(condition, axis=-1, dtype=np.int64, keepdims=True)
         return self.xp.sum(self.xp.astype(condition, self.xp.int64), axis=-1, keepdims=True)
+
+    def num_within(self, running: Array, share: Array) -> Array:
+        """How many of the running sums [B, N] are no more than `share` < 1 of the last: int64 [B, 1], less than N."""
+        total = running[:, -1:]
+        # a product that rounds up to the total would be past the end
+        return self.count(running <= self.xp.minimum(share * total, total * _BELOW_ONE))
+
+    def pick(self, array: Array, columns: Array) -> Array:
+        """One column of each row: int64 [B, 1] of [B, N]."""
+        if array.shape[0] == 1:  # by far the most common, and a third of the time
+            return self.xp.take(array, columns[0, :], axis=1)
+        return self.xp.take_along_axis(array, columns, axis=-1)
+
+    def nth(self, descending: Array, count: Array) -> Array:
+        """The `count`-th, int64 [B, 1], of each descending row, or the last."""
+        return self.pick(descending, self.xp.minimum(count, self.xp.full_like(count, descending.shape[1])) - 1)
+
+
+_HOST = Space(array_namespace(np.zeros(0)), "cpu", True, False)

@@ -8,9 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from publican.core.sampling import SamplingParams
-from publican.engine.sampling.arrays import Array, Host, Space
+from publican.engine.sampling.arrays import Array, Host
 from publican.engine.sampling.draw import Drawn
 from publican.engine.sampling.facts import VocabularyFacts
+from publican.engine.sampling.passes import Passes
 from publican.engine.sampling.rng import Purpose, uniforms
 from publican.engine.sampling.rows import Rows
 from publican.engine.sampling.state import RowState
@@ -41,21 +42,22 @@ class Batch:
     Attributes:
         rows: which rows of the pipeline, int64 [B].
         states: theirs.
-        positions: where their next tokens will stand, uint64 [B].
+        positions: where their next tokens will stand.
     """
 
-    def __init__(self, space: Space, rows: Host, states: Sequence[RowState], facts: VocabularyFacts) -> None:
-        self.space = space
+    def __init__(self, passes: Passes, rows: Host, states: Sequence[RowState], facts: VocabularyFacts) -> None:
+        self.passes = passes
+        self.space = passes.space
         self.rows = rows
         self.states = states
         self.facts = facts
-        self._seeds = np.array([state.seed for state in states], dtype=np.uint64)
+        self._seeds = [state.seed for state in states]
         self._taken: dict[Any, Any] = {}
-        self.positions = self._seeds
+        self.positions: list[int] = []
 
     def begin(self) -> None:
         """A new step."""
-        self.positions = np.array([len(state.tokens) for state in self.states], dtype=np.uint64)
+        self.positions = [len(state.tokens) for state in self.states]
 
     def take(self, column: Column, dtype: Any = None) -> Array:
         """The rows' values of `column`, [B, 1]; they do not change while the rows live."""

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from publican.core.sampling.orders import STEPS
-from publican.engine.sampling.arrays import Space
 from publican.engine.sampling.batch import Batch, Feedback, Sampler
 from publican.engine.sampling.facts import VocabularyFacts
+from publican.engine.sampling.passes import Passes
 from publican.engine.sampling.stack import ADAPTIVE_FLOOR, BIAS_STEPS, CUTTING, SELECTORS
 from publican.engine.sampling.state import RowState
 
@@ -51,7 +51,7 @@ class Group:
 
 
 def grouped(
-    space: Space, rows: Sequence[int], states: Sequence[RowState], samplers: dict[str, Sampler], facts: VocabularyFacts
+    passes: Passes, rows: Sequence[int], states: Sequence[RowState], samplers: dict[str, Sampler], facts: VocabularyFacts
 ) -> list[Group]:
     """The groups of a batch of rows."""
     members: dict[tuple[object, ...], list[int]] = {}
@@ -61,7 +61,7 @@ def grouped(
     groups = []
     for (order, _, is_greedy), places in members.items():
         assert isinstance(order, tuple)
-        batch = Batch(space, np.array([rows[p] for p in places], dtype=np.int64), [states[p] for p in places], facts)
+        batch = Batch(passes, np.array([rows[p] for p in places], dtype=np.int64), [states[p] for p in places], facts)
         on = frozenset(step for p in places for step in states[p].stack)
         steps = [step for step in (*BIAS_STEPS, *order, *_TAIL) if step in on]
         calls = _calls(steps, samplers)

@@ -35,7 +35,7 @@ def raw_rows(group: Group, rows: Rows) -> Rows | None:
     if not group.wants_raw:
         return None
     which = rows.space.put(np.array(group.wants_raw, dtype=np.int64))
-    copied = Rows(rows.space, rows.xp.take(rows.logits, which, axis=0))
+    copied = Rows(rows.passes, rows.xp.take(rows.logits, which, axis=0))
     copied.repair()
     return copied
 
@@ -70,7 +70,7 @@ def certain(tokens: Sequence[int], counts: Sequence[int]) -> list[Choice]:
 def choices_of(rows: Rows, columns: Array, tokens: Sequence[TokenId], counts: Sequence[int]) -> list[Choice]:
     """`tokens`, which stand in `columns` int64 [B, 1], with their log probabilities and `counts` likeliest each."""
     xp = rows.xp
-    depths = xp.astype(xp.take_along_axis(rows.depths, columns, axis=-1), xp.float64)
+    depths = xp.astype(rows.space.pick(rows.depths, columns), xp.float64)
     own = rows.space.get(depths - xp.log(rows.total))[:, 0].tolist()
     if not max(counts):
         return [Choice(token, logprob) for token, logprob in zip(tokens, own, strict=True)]

@@ -46,7 +46,7 @@ class Mirostat:
     def accept(self, rows: Rows, batch: Batch, drawn: Drawn) -> None:
         """Offer each row the μ that follows from its drawn token."""
         xp = rows.xp
-        weight = xp.take_along_axis(rows.weights, drawn.columns, axis=-1)
+        weight = rows.space.pick(rows.weights, drawn.columns)
         surprise = rows.space.get((xp.log(rows.total) - xp.log(xp.astype(weight, xp.float64))) / math.log(2.0))
         tokens = rows.space.get(drawn.tokens)
         tau, eta, version = self._tau.take(batch.rows), self._eta.take(batch.rows), self._version.take(batch.rows)

@@ -21,6 +21,6 @@ class PLess:
         self._off.set(row, 0.0 if "p_less" in stack else math.inf)
 
     def apply(self, rows: Rows, batch: Batch, steps: frozenset[str]) -> None:
-        agreement = rows.sum(rows.weights * rows.weights) / rows.total**2
+        agreement = rows.sum(rows.weights, rows.weights) / rows.total**2
         least = agreement - _SLACK - batch.take(self._off)
         rows.keep_probability(rows.xp.maximum(least, rows.xp.zeros_like(least)))

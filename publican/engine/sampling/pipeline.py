@@ -6,7 +6,7 @@ what samplers need of it is gathered once and kept until the batch is made up di
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from publican.engine.sampling.facts import VocabularyFacts
 from publican.engine.sampling.group import Group, grouped
 from publican.engine.sampling.guidance import log_softmax
 from publican.engine.sampling.logprobs import Choice, as_pairs, choices_of, likeliest_of, raw_rows, with_logprobs
+from publican.engine.sampling.passes import Passes
 from publican.engine.sampling.rng import mixed_seed
 from publican.engine.sampling.rows import Rows
 from publican.engine.sampling.samplers import make_samplers
@@ -41,9 +42,11 @@ class Pipeline:
 
     Args:
         vocabulary: gives ends, protected tokens and DRY's breakers; without it, what needs them does nothing.
+        prefilter: makes the passes over whole rows; a subclass of `Passes` may do them faster.
     """
 
-    def __init__(self, vocabulary: Vocabulary | None = None) -> None:
+    def __init__(self, vocabulary: Vocabulary | None = None, prefilter: Callable[[Space], Passes] = Passes) -> None:
+        self._prefilter = prefilter
         self._facts = VocabularyFacts(vocabulary)
         self._samplers = make_samplers()
         self._states: dict[int, RowState] = {}
@@ -144,7 +147,7 @@ class Pipeline:
         with np.errstate(over="ignore"):
             for group, rows, own in self._begun(logits, draws):
                 if normalise_first:
-                    rows.replace(log_softmax(rows.space, rows.logits))
+                    rows.replace(log_softmax(rows.passes, rows.logits))
                 through_samplers(group, rows, own)
                 tokens, values = likeliest_of(rows, count)
                 if normalise_first:
@@ -158,7 +161,7 @@ class Pipeline:
         """The log probability of `tokens[i]` under row i of `logits`, and the `num_top` likeliest, likeliest first."""
         if not tokens:
             return []
-        rows = Rows(Space.of(logits), logits)
+        rows = Rows(self._prefilter(Space.of(logits)), logits)
         return choices_of(rows, rows.space.put(np.array(tokens, dtype=np.int64)[:, None]), tokens, [num_top] * len(tokens))
 
     def _begun(self, logits: Array, draws: Sequence[Draw]) -> Iterator[tuple[Group, Rows, list[Draw]]]:
@@ -170,11 +173,14 @@ class Pipeline:
         if plan is None:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
-            plan = self._plans[key] = grouped(space, which, [self._states[row] for row in which], self._samplers, self._facts)
+            plan = self._plans[key] = grouped(
+                self._prefilter(space), which, [self._states[row] for row in which], self._samplers, self._facts
+            )
         read = [one.logits_row for one in draws] + [one.uncond_row for one in draws if one.uncond_row is not None]
         may_write = len(set(read)) == len(read)
         for group in plan:
             own = [draws[place] for place in group.members]
             part = own_logits(space, logits, own, may_write)
-            guide(space, part, logits, own, group)
-            yield group, Rows(space, part), own
+            passes = group.batch.passes
+            guide(passes, part, logits, own, group)
+            yield group, Rows(passes, part), own

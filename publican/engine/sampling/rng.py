@@ -6,6 +6,7 @@ numbers: as easy as 1, 2, 3"; the mixing is SplitMix64's finaliser, Steele et al
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 _MASK = 2**64 - 1
 _STEP = 0x9E3779B97F4A7C15
 _PURPOSE = 0xD1B54A32D192ED03
+_MANY = 12
+"""From here on, doing it to whole arrays is faster."""
 
 
 class Purpose(IntEnum):
@@ -36,13 +39,19 @@ def mixed_seed(seed: int) -> int:
 
 def uniform(seed: int, position: int, purpose: Purpose = Purpose.TOKEN) -> float:
     """A number in [0, 1), with 53 random bits."""
-    x = _mix((mixed_seed(seed) + position * _STEP + purpose * _PURPOSE) & _MASK)
-    return (x >> 11) * 2.0**-53
+    return _uniform(mixed_seed(seed), position, purpose)
 
 
-def uniforms(seeds: NDArray[np.uint64], positions: NDArray[np.uint64], purpose: Purpose = Purpose.TOKEN) -> NDArray[np.float64]:
-    """`uniform` of many rows at once; `seeds` have been through `mixed_seed`."""
-    x = seeds + positions * np.uint64(_STEP) + np.uint64(purpose * _PURPOSE & _MASK)
+def _uniform(mixed: int, position: int, purpose: Purpose) -> float:
+    return (_mix((mixed + position * _STEP + purpose * _PURPOSE) & _MASK) >> 11) * 2.0**-53
+
+
+def uniforms(seeds: Sequence[int], positions: Sequence[int], purpose: Purpose = Purpose.TOKEN) -> NDArray[np.float64]:
+    """`uniform` of many rows; `seeds` have been through `mixed_seed`. Written out below is the same for many at once."""
+    if len(seeds) < _MANY:
+        return np.array([_uniform(seed, position, purpose) for seed, position in zip(seeds, positions, strict=True)])
+    x = np.array(seeds, dtype=np.uint64)
+    x = x + np.array(positions, dtype=np.uint64) * np.uint64(_STEP) + np.uint64(purpose * _PURPOSE & _MASK)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x ^= x >> np.uint64(31)

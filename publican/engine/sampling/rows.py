@@ -12,14 +12,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from publican.engine.sampling.arrays import Array, Space
+from publican.engine.sampling.arrays import Array
+from publican.engine.sampling.passes import Heaviest, Passes
 
-BLOCK_LEN = 256
-"""A whole row is summed, and searched, in blocks of this many tokens."""
-
-_SHRINK_FROM = 128
-_GROUP_LENS = (64, 16)
-_SAMPLE_EVERY = 64
+_SHRINK_FROM = 2048
 
 
 class Picked(NamedTuple):
@@ -27,13 +23,6 @@ class Picked(NamedTuple):
 
     places: Array
     inside: Array | None
-
-
-def _tail_end(space: Space, sample: Array, tail: Array, spare: Array) -> Array:
-    """The lightest of the descending `sample` below which everything, `tail` when added up from below, is within `spare`."""
-    xp = space.xp
-    place = sample.shape[1] - 1 - space.count(tail <= spare)
-    return xp.astype(xp.take_along_axis(sample, xp.maximum(place, xp.zeros_like(place)), axis=-1), spare.dtype)
 
 
 class Rows:
@@ -46,9 +35,10 @@ class Rows:
         min_keep: int64 [B, 1]: truncation leaves at least that many; None for one.
     """
 
-    def __init__(self, space: Space, logits: Array) -> None:
-        self.space = space
-        self.xp = space.xp
+    def __init__(self, passes: Passes, logits: Array) -> None:
+        self.passes = passes
+        self.space = passes.space
+        self.xp = passes.xp
         self.logits = logits
         self.scale: Array | None = None
         self.tokens: Array | None = None
@@ -61,7 +51,6 @@ class Rows:
         self._depths: Array | None = None
         self._weights: Array | None = None
         self._total: Array | None = None
-        self._blocks: Array | None = None
         self._sorted: Array | None = None
 
     # --- what is known of the current distributions
@@ -75,7 +64,7 @@ class Rows:
     def peak(self) -> Array:
         """The highest logit, before `scale`: [B, 1]."""
         if self._peak is None:
-            self._peak = self.xp.max(self.logits, axis=-1, keepdims=True)
+            self._peak = self.passes.peak(self.logits)
         return self._peak
 
     @property
@@ -97,31 +86,33 @@ class Rows:
     def total(self) -> Array:
         """The sum of the weights: float64 [B, 1]."""
         if self._total is None:
-            self._total = self.blocks[:, -1:] if self.tokens is None else self.sum(self.weights)
+            self._total = self.sum(self.weights)
         return self._total
 
-    @property
-    def blocks(self) -> Array:
-        """Of whole rows: the running sums of the weights at the end of each block, float64 [B, blocks]."""
-        if self._blocks is None:
-            self._blocks = self.space.running(self._block_sums(self.weights))
-        return self._blocks
+    def sum(self, values: Array, factors: Array | None = None) -> Array:
+        """The sum over each row of `values`, or of their products with `factors`, [B, N] both: float64 [B, 1]."""
+        if self.tokens is None:
+            return self.passes.sums(values, factors)[:, -1:]
+        return self.space.running(values if factors is None else values * factors)[:, -1:]
 
-    def sum(self, values: Array) -> Array:
-        """The sum of `values` [B, N] over each row: float64 [B, 1]."""
-        parts = self._block_sums(values) if self.tokens is None else values
-        return self.space.running(parts)[:, -1:]
+    def num_adding_up(self, values: Array, share: Array) -> tuple[Array, Array]:
+        """How many columns from the left add up to no more than `share` < 1, [B, 1], of the sum of `values` ≥ 0; and that sum.
 
-    def dot(self, left: Array, right: Array) -> Array:
-        """The sum of the products of two [B, N] over each row: float64 [B, 1]."""
-        parts = self._block_sums(left, right) if self.tokens is None else left * right
-        return self.space.running(parts)[:, -1:]
+        So it is the column on which `share` falls, and that is never one of value 0.
+
+        Returns:
+            int64 and float64, [B, 1].
+        """
+        if self.tokens is None:
+            return self.passes.num_adding_up(values, share)
+        running = self.space.running(values)
+        return self.space.num_within(running, share), running[:, -1:]
 
     def entropy(self) -> Array:
         """In nats: float64 [B, 1]."""
         xp = self.xp
         # what is so deep weighs nothing, and 0 times infinity is no number
-        moments = self.dot(self.weights, xp.maximum(self.depths, xp.asarray(-1e4, dtype=self.depths.dtype)))
+        moments = self.sum(self.weights, xp.maximum(self.depths, xp.asarray(-1e4, dtype=self.depths.dtype)))
         return xp.log(self.total) - moments / self.total
 
     def descending_weights(self) -> Array:
@@ -150,7 +141,7 @@ class Rows:
     def above_nth(self, count: int) -> Picked:
         """Places of whole rows among which are the `count` highest logits of each."""
         wanted = self.xp.full((self.num_rows, 1), count, dtype=self.xp.int64, device=self.space.device)
-        return self.gather(self.logits >= self._floor_for(wanted))
+        return self.gather(self.logits >= self.passes.floor_for(self.logits, wanted))
 
     # --- what changes them
 
@@ -177,12 +168,12 @@ class Rows:
         xp = self.xp
         if self.scale is not None:
             distance = distance / self.scale
-        floor = self._finite(xp.astype(self.peak - distance, self.logits.dtype))
+        floor = xp.astype(self.peak - distance, self.logits.dtype)
         if self.min_keep is None:
-            self.keep(self.logits >= floor)
+            self._keep_above(floor)
             return
         if self.tokens is None:
-            self.keep(self.logits >= xp.minimum(floor, self._floor_for(self.min_keep)))
+            self._keep_above(xp.minimum(floor, self.passes.floor_for(self.logits, self.min_keep)))
         self.keep((self.logits >= floor) | self._is_best(self.min_keep))
 
     def keep_probability(self, least: Array) -> None:
@@ -198,20 +189,31 @@ class Rows:
         if self.min_keep is not None:
             count = self.xp.maximum(count, self.min_keep)
         if self.tokens is None:
-            self.keep(self.logits >= self._floor_for(count))
+            self._keep_above(self.passes.floor_for(self.logits, count))
         self.keep(self._is_best(count, equals))
 
     def keep(self, mask: Array, has_peak: bool = True) -> None:
         """Keep the columns in `mask` [B, N], at least one of each row; `has_peak`: the highest is among them."""
         peak = self._peak if has_peak else None
         if self.tokens is None:
-            self.take(self.gather(mask))
+            self.take(self._packed(self.space.where(mask)))
         else:
             self.logits = self.xp.where(mask, self.logits, -self.xp.inf)
-            if self.num_columns > _SHRINK_FROM and 2 * int(self.xp.max(self.space.count(mask))) < self.num_columns:
-                self.take(self.gather(self.logits > -self.xp.inf))
+            if self.num_rows * self.num_columns > _SHRINK_FROM:
+                self._shrink(mask)
         self._forget()
         self._peak = peak
+
+    def _keep_above(self, floor: Array) -> None:
+        if self.tokens is None:
+            self.take_flat(self.passes.above(self.logits, floor))
+        else:
+            self.keep(self.logits >= floor)
+
+    def _shrink(self, mask: Array) -> None:
+        """Leave out columns, if that makes cut rows half as wide. What is left does not change by it."""
+        if 2 * int(self.xp.max(self.space.count(mask))) < self.num_columns:
+            self.take(self._packed(self.space.where(self.logits > -self.xp.inf)))
 
     def keep_first(self, chosen: Array) -> None:
         """In the rows of `chosen`, bool [B, 1], keep nothing but the highest. The others are not touched; whole stays whole."""
@@ -223,46 +225,16 @@ class Rows:
         self._forget()
         self._peak = peak
 
-    def cut_to_mass(self, mass: Array) -> None:
-        """Become cut to likeliest tokens that together weigh at least `mass`, [B, 1]: those, and maybe more."""
-        self.take_flat(self.heaviest(mass)[0])
-
-    def heaviest(self, mass: Array) -> tuple[Array, Array]:
-        """The flat positions of likeliest tokens of whole rows that together weigh at least `mass`, and the least that any of
-        them weighs, [B, 1].
-
-        What may be left out is a tail that weighs `total` - `mass`. A sample of the row tells about where that begins; then
-        what is above is added up, so a bad guess costs time and nothing else. Tokens that weigh less than spare / V each weigh
-        less than spare together, so the last resort is sure.
-        """
+    def heaviest(self, mass: Array) -> Heaviest:
+        """Likeliest tokens of whole rows, at least `min_keep`, that together weigh at least `mass`, [B, 1]; maybe more."""
         xp = self.xp
-        spare = xp.maximum(self.total - mass, xp.zeros_like(self.total))
-        sample = self.space.descending(self.weights[:, ::_SAMPLE_EVERY])
-        tail = self.space.running(xp.flip(sample, axis=-1)) * _SAMPLE_EVERY
-        floor = spare / (2 * self.num_vocab)
-        enough = xp.zeros_like(spare, dtype=xp.bool)
-        flat = None
-        for share in (0.7, 0.3, 0.0):
-            guess = _tail_end(self.space, sample, tail, share * spare) if share else spare / (2 * self.num_vocab)
-            floor = xp.where(enough, floor, guess)
-            flat = self.space.where(self.weights >= self._positive(floor))
-            enough = self._mass(flat) >= mass
-            if bool(xp.all(enough)):
-                break
+        found = self.passes.heaviest(self.weights, self.total, mass)
         if self.min_keep is None:
-            return flat, self._positive(floor)
-        nth = self._floor_for(self.min_keep) - self.peak
+            return found
+        nth = self.passes.floor_for(self.logits, self.min_keep) - self.peak
         nth = xp.exp(nth if self.scale is None else nth * self.scale) * (1.0 - 1e-6)
-        floor = xp.minimum(self._positive(floor), self._positive(nth))
-        return self.space.where(self.weights >= floor), floor
-
-    def _mass(self, flat: Array) -> Array:
-        """What the tokens of whole rows at these flat positions weigh together, a trifle too low: float64 [B, 1]."""
-        xp = self.xp
-        running = self.space.running(xp.take(xp.reshape(self.weights, (-1,)), flat, axis=0))
-        running = xp.concat((xp.zeros(1, dtype=running.dtype, device=self.space.device), running))
-        at_borders = xp.take(running, xp.searchsorted(flat, self._starts), axis=0)
-        return xp.reshape(at_borders[1:] - at_borders[:-1], (-1, 1)) * (1.0 - 1e-9)
+        floor = xp.minimum(found.floor, xp.astype(nth, found.floor.dtype))
+        return Heaviest(self.passes.above(self.weights, floor), floor)
 
     # --- single tokens
 
@@ -394,51 +366,13 @@ class Rows:
 
     # --- how
 
-    def _block_sums(self, values: Array, factors: Array | None = None) -> Array:
-        """The sums of `values`, or of their products with `factors`, over blocks of each whole row: [B, blocks]."""
-        xp = self.xp
-        body = self._blocks_of(values)
-        if self.space.is_numpy:  # it has the dot product from BLAS, three times as fast as its sum
-            sums = xp.vecdot(body, xp.ones(BLOCK_LEN, dtype=body.dtype) if factors is None else self._blocks_of(factors))
-        else:
-            sums = xp.sum(body if factors is None else body * self._blocks_of(factors), axis=-1)
-        end = sums.shape[1] * BLOCK_LEN
-        if end == self.num_vocab:
-            return sums
-        rest = values[:, end:] if factors is None else values[:, end:] * factors[:, end:]
-        return xp.concat((sums, xp.sum(rest, axis=-1, keepdims=True)), axis=-1)
-
-    def _blocks_of(self, values: Array) -> Array:
-        num_blocks = self.num_vocab // BLOCK_LEN
-        return self.xp.reshape(values[:, : num_blocks * BLOCK_LEN], (self.num_rows, num_blocks, BLOCK_LEN))
-
-    def _floor_for(self, count: Array) -> Array:
-        """A logit, [B, 1], that at least `count` tokens of each whole row reach, or the lowest there is.
-
-        The row is dealt into groups; if `count` groups have a member that reaches it, so do `count` tokens.
-        """
-        xp = self.xp
-        most = int(xp.max(count))
-        for length in _GROUP_LENS:
-            num_groups = self.num_vocab // length
-            if 2 * most <= num_groups:
-                groups = xp.reshape(self.logits[:, : num_groups * length], (self.num_rows, length, num_groups))
-                return self._nth(count, xp.max(groups, axis=1))
-        return self._nth(count)
-
-    def _nth(self, count: Array, values: Array | None = None) -> Array:
-        """The `count`-th highest of `values`, by default the logits; never -inf: [B, 1]."""
-        ordered = self._descending if values is None else self.space.descending(values)
-        place = self.xp.minimum(count, self.xp.full_like(count, ordered.shape[1])) - 1
-        return self._finite(self.xp.take_along_axis(ordered, place, axis=-1))
-
     def _is_best(self, count: Array, equals: Array | None = None) -> Array:
         """Which columns hold the `count` highest logits; of equals the first, which has the lowest id: bool [B, N].
 
         Where `equals`, bool [B, 1], all that equal the last one.
         """
         xp = self.xp
-        lowest = self._nth(count)
+        lowest = self.space.nth(self._descending, count)
         mask = self.logits >= lowest
         crowded = self.space.count(mask) > count
         if equals is not None:
@@ -449,12 +383,3 @@ class Rows:
         rank = self.space.running(xp.astype(mask & ~above, xp.float64))
         first = above | (mask & (rank <= xp.astype(count - self.space.count(above), xp.float64)))
         return xp.where(crowded, first, mask)
-
-    def _finite(self, floor: Array) -> Array:
-        """`floor`, but above -inf, so that what is out never comes back in."""
-        return self.xp.maximum(floor, self.xp.full_like(floor, self.xp.finfo(floor.dtype).min))
-
-    def _positive(self, floor: Array) -> Array:
-        """`floor` as weights have it, but above 0."""
-        floor = self.xp.astype(floor, self.logits.dtype)
-        return self.xp.maximum(floor, self.xp.full_like(floor, self.xp.finfo(floor.dtype).smallest_normal))

@@ -13,6 +13,7 @@ from publican.engine.sampling.draw import Drawn, draw, likeliest
 from publican.engine.sampling.group import Group
 from publican.engine.sampling.guidance import guided
 from publican.engine.sampling.masks import banned_of, barrier, byte_table
+from publican.engine.sampling.passes import Passes
 from publican.engine.sampling.rng import Purpose
 from publican.engine.sampling.rows import Rows
 
@@ -50,13 +51,13 @@ def own_logits(space: Space, logits: Array, draws: Sequence[Draw], may_write: bo
     return part if part.dtype in (xp.float32, xp.float64) else xp.astype(part, xp.float32)
 
 
-def guide(space: Space, part: Array, logits: Array, draws: Sequence[Draw], group: Group) -> None:
+def guide(passes: Passes, part: Array, logits: Array, draws: Sequence[Draw], group: Group) -> None:
     """Put guided logits in the place of those rows of `part` that have a row without the prompt."""
     for i, (one, state) in enumerate(zip(draws, group.batch.states, strict=True)):
         scale = state.params.guidance_scale
         if one.uncond_row is not None and scale != 1.0:
-            without = space.xp.astype(logits[one.uncond_row : one.uncond_row + 1, :], part.dtype)
-            part[i : i + 1, :] = guided(space, part[i : i + 1, :], without, scale)
+            without = passes.xp.astype(logits[one.uncond_row : one.uncond_row + 1, :], part.dtype)
+            part[i : i + 1, :] = guided(passes, part[i : i + 1, :], without, scale)
 
 
 def through_samplers(group: Group, rows: Rows, draws: Sequence[Draw]) -> None:

@@ -35,16 +35,13 @@ class Tfs:
         left = rows.num_left()
         weights = rows.descending_weights() / xp.astype(rows.total, rows.logits.dtype)
         bends = xp.abs(weights[:, :-2] - 2.0 * weights[:, 1:-1] + weights[:, 2:])
-        places = xp.reshape(xp.arange(bends.shape[1], dtype=xp.int64, device=rows.space.device), (1, -1))
-        is_in = places < left - 2
-        bends = xp.where(is_in, bends, xp.zeros_like(bends))
-        running = rows.space.running(bends)
-        total = running[:, -1:]
-        even = xp.astype(places + 1, xp.float64) / xp.astype(xp.maximum(left - 2, xp.ones_like(left)), xp.float64)
-        running = xp.where(total > _FLAT, running / xp.where(total > _FLAT, total, xp.ones_like(total)), even)
-        below = rows.space.count((running <= share) & is_in)
-        cut_at = rows.space.count((running <= share) & is_in & (places > 0)) + 1
-        legacy = xp.where(cut_at >= left - 2, left, cut_at)
+        if bool(xp.any(left < rows.num_columns)):
+            places = xp.reshape(xp.arange(bends.shape[1], dtype=xp.int64, device=rows.space.device), (1, -1))
+            bends = xp.where(places < left - 2, bends, xp.zeros_like(bends))
+        below, total = rows.num_adding_up(bends, share)
+        even = xp.astype(xp.floor(share * xp.astype(left - 2, xp.float64)), xp.int64)
+        below = xp.where(total > _FLAT, below, even)
+        legacy = xp.where(left == 3, left, xp.maximum(below, xp.ones_like(below)))
         count = xp.where(batch.take(self._legacy) > 0.5, legacy, below + 1)
         off = (share >= 1.0) | (left <= 2)
         rows.keep_best(xp.where(off, xp.full_like(count, rows.num_vocab), count))

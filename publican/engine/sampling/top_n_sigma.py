@@ -33,7 +33,7 @@ class TopNSigma:
         is_in = None if bool(xp.all(count == rows.num_columns)) else in_reach
         mean = rows.sum(_or_zero(rows, depths, is_in)) / left
         off = _or_zero(rows, depths - xp.astype(mean, depths.dtype), is_in)
-        variance = rows.dot(off, off) / xp.maximum(left - batch.take(self._less), xp.ones_like(left))
+        variance = rows.sum(off, off) / xp.maximum(left - batch.take(self._less), xp.ones_like(left))
         sigma = xp.sqrt(variance)
         some = sigma > 0.0  # all equal: 0 times infinity is no number, and nothing has to go
         rows.keep_within(xp.where(some, batch.take(self._num_sigmas) * xp.where(some, sigma, xp.ones_like(sigma)), xp.inf))

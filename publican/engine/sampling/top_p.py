@@ -27,7 +27,7 @@ class TopP:
         xp = rows.xp
         limit = batch.take(self._share) * rows.total
         if rows.tokens is None:
-            rows.cut_to_mass(limit)
+            rows.take_flat(rows.heaviest(limit).flat)
         running = rows.space.running(rows.descending_weights())
         count = 1 + rows.space.count(running < limit)
         exclusive = batch.take(self._exclusive) > 0.5

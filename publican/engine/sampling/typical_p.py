@@ -61,13 +61,13 @@ def _strangeness(rows: Rows, entropy: Array, total: Array) -> Array:
 def _cut(rows: Rows, limit: Array, entropy: Array, total: Array) -> None:
     """Leave out the unlikely, where that is sure to change nothing.
 
-    A token below a weight w is stranger than ln(total / w) - H. If all that weigh more are no stranger than that, they come first
-    in order of strangeness; the strangest of them can only be the likeliest, at H - ln total. And if they weigh `limit` together,
-    whatever stays is among them.
+    A token below a weight w is stranger than ln(total / w) - H. If all that weigh more are no stranger than that, they come
+    first in order of strangeness; the strangest of them can only be the likeliest, at H - ln total. And if they weigh `limit`
+    together, whatever stays is among them.
     """
     xp = rows.xp
     flat, floor = rows.heaviest(limit)
     low_enough = xp.astype(xp.exp(2.0 * (xp.log(total) - entropy) - 1e-4), floor.dtype)
     if bool(xp.any(low_enough < floor)):
-        flat = rows.space.where(rows.weights >= xp.minimum(floor, low_enough))
+        flat = rows.passes.above(rows.weights, xp.minimum(floor, low_enough))
     rows.take_flat(flat)

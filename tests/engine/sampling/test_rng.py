@@ -16,10 +16,10 @@ def test_uniform_numbers():
     seeds = [0, 1, 7, 2**63, 2**64 - 1]
     positions = [0, 1, 5000, 2**31, 12]
     for purpose in Purpose:
-        many = uniforms(
-            np.array([mixed_seed(s) for s in seeds], dtype=np.uint64), np.array(positions, dtype=np.uint64), purpose
-        ).tolist()
-        assert many == [uniform(s, p, purpose) for s, p in zip(seeds, positions, strict=True)]
+        wanted = [uniform(s, p, purpose) for s, p in zip(seeds, positions, strict=True)]
+        mixed = [mixed_seed(s) for s in seeds]
+        assert uniforms(mixed, positions, purpose).tolist() == wanted
+        assert uniforms(mixed * 10, positions * 10, purpose).tolist() == wanted * 10
     numbers = np.array([uniform(s, p, purpose) for s in range(20) for p in range(100) for purpose in Purpose])
     assert len(set(numbers.tolist())) == len(numbers)
     assert 0.0 <= numbers.min() < numbers.max() < 1.0
