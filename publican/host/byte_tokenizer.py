@@ -37,7 +37,12 @@ class ByteTokenizer:
 
 
 class ChatML:
-    """The fake model's chat template."""
+    """The fake model's chat template; `source` is what it would be in Jinja."""
+
+    source = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
 
     def render(self, prompt: ChatPrompt) -> str:
         turns = [f"<|im_start|>{m.role}\n{m.content}<|im_end|>\n" for m in prompt.messages]

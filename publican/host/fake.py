@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from publican.core.errors import ModelNotFound
+from publican.core.backend import ModelCard, PullProgress
+from publican.core.errors import ModelNotFound, Unsupported
+from publican.core.model_info import ModelInfo
 from publican.executors.fake import FAKE_VOCABULARY
 from publican.host.byte_tokenizer import ByteTokenizer, ChatML
 from publican.host.in_process import ThreadPort
@@ -13,6 +15,8 @@ from publican.host.model import LoadedModel, ModelDescription
 from publican.host.options import WorkerSpec
 from publican.host.port import EnginePort
 from publican.host.prompts import Prompter
+
+_FIXED = "These models are made up and have no files; start the server with a models folder."
 
 
 def fake_spec(context_len: int = 2_048, step_s: float = 0.0) -> WorkerSpec:
@@ -53,7 +57,29 @@ class FakeLibrary:
     def names(self) -> tuple[str, ...]:
         return tuple(self._specs)
 
+    def cards(self) -> tuple[ModelCard, ...]:
+        return tuple(ModelCard(name, 0, False) for name in self._specs)
+
     async def open(self, name: str, options: Mapping[str, Any]) -> LoadedModel:
+        self._check(name)
+        return fake_model(name, self._specs[name], self._make_port)
+
+    async def describe(self, name: str) -> ModelInfo:
+        self._check(name)
+        return ModelInfo(name, "fake", "fake", vocab_size=FAKE_VOCABULARY.size, chat_template=ChatML.source, eos="<|im_end|>")
+
+    async def pull(self, source: str) -> AsyncIterator[PullProgress]:
+        raise Unsupported(_FIXED)
+        yield
+
+    async def delete(self, name: str) -> None:
+        self._check(name)
+        raise Unsupported(_FIXED)
+
+    async def copy(self, name: str, new_name: str) -> None:
+        self._check(name)
+        raise Unsupported(_FIXED)
+
+    def _check(self, name: str) -> None:
         if name not in self._specs:
             raise ModelNotFound(name, self.names())
-        return fake_model(name, self._specs[name], self._make_port)

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
-from publican.core.backend import ModelCard, Status
-from publican.core.errors import ModelNotFound, PublicanError
+from publican.core.backend import Embeddings, ModelCard, Progress, PullProgress, Status, no_progress
+from publican.core.errors import ModelNotFound, PublicanError, Unsupported
 from publican.core.ids import RequestId, TokenId
-from publican.core.request import Caller, Prompt, Request
+from publican.core.model_info import ModelInfo
+from publican.core.request import Caller, ChatPrompt, Prompt, Request
 from publican.host.model import LoadedModel
-from publican.host.port import Progress
 from publican.host.streams import RequestStream
 
 log = logging.getLogger(__name__)
 
 
 class Library(Protocol):
-    """Where models come from."""
+    """Where models come from. Only `cards` and `names` may be called often."""
 
     def names(self) -> tuple[str, ...]:
         """Every model that could be loaded."""
+        ...
+
+    def cards(self) -> tuple[ModelCard, ...]:
+        """The same, as callers may know them; none says that it is loaded."""
         ...
 
     async def open(self, name: str, options: Mapping[str, Any]) -> LoadedModel:
@@ -31,6 +35,22 @@ class Library(Protocol):
         Raises:
             ModelNotFound, ModelFileError, UnsupportedModel, OutOfMemory, InvalidParameter.
         """
+        ...
+
+    async def describe(self, name: str) -> ModelInfo:
+        """What the files of model `name` say. Raises ModelNotFound, ModelFileError, UnsupportedModel."""
+        ...
+
+    def pull(self, source: str) -> AsyncIterator[PullProgress]:
+        """See `core.backend.Control`."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """See `core.backend.Control`. Only a whole name will do; what is loaded is not known here."""
+        ...
+
+    async def copy(self, name: str, new_name: str) -> None:
+        """See `core.backend.Control`."""
         ...
 
 
@@ -61,8 +81,8 @@ class ModelHost:
 
     def models(self) -> tuple[ModelCard, ...]:
         loaded = (self._model.card,) if self._model else ()
-        others = (name for name in self._library.names() if not self._model or name != self._model.description.name)
-        return (*loaded, *(ModelCard(name, 0, False) for name in others))
+        others = (card for card in self._library.cards() if not self._model or card.name != self._model.description.name)
+        return (*loaded, *others)
 
     def status(self) -> Status:
         return self._model.status if self._model else Status(True, "no model is loaded")
@@ -73,10 +93,26 @@ class ModelHost:
     async def detokenize(self, tokens: tuple[TokenId, ...], model: str | None = None) -> str:
         return self._for(model).prompter.decode(tokens)
 
+    async def pieces(self, tokens: tuple[TokenId, ...], model: str | None = None) -> tuple[bytes, ...]:
+        return self._for(model).prompter.pieces(tokens)
+
+    async def render(self, prompt: ChatPrompt, model: str | None = None) -> str:
+        return await self._for(model).prompter.render(prompt)
+
+    async def embed(self, prompts: tuple[Prompt, ...], model: str | None = None) -> Embeddings:
+        name = self._for(model).description.name
+        raise Unsupported(f"{name} answers with text, and gives no embeddings here; ask a model made for them.")
+
+    async def describe(self, name: str | None = None) -> ModelInfo:
+        own = self._model
+        if own is not None and own.description.info is not None and name in (None, own.description.name):
+            return own.description.info
+        return await self._library.describe(name or self._for(None).description.name)
+
     def stop(self, caller: Caller, request: RequestId | None = None) -> int:
         return self._model.stop(caller, request) if self._model else 0
 
-    async def load(self, name: str, options: Mapping[str, Any], progress: Progress = lambda done, total: None) -> ModelCard:
+    async def load(self, name: str, options: Mapping[str, Any], progress: Progress = no_progress) -> ModelCard:
         """Swap to `name`. What can be known to be wrong is found before the present model goes; if starting still fails,
         the present one is started again."""
         async with self._swapping:
@@ -107,3 +143,14 @@ class ModelHost:
             model, self._model = self._model, None
             if model is not None:
                 await model.close()
+
+    def pull(self, source: str) -> AsyncIterator[PullProgress]:
+        return self._library.pull(source)
+
+    async def delete(self, name: str) -> None:
+        if self._model is not None and name == self._model.description.name:
+            raise Unsupported(f"{name} is loaded; unload it before it is deleted.")
+        await self._library.delete(name)
+
+    async def copy(self, name: str, new_name: str) -> None:
+        await self._library.copy(name, new_name)

@@ -9,18 +9,21 @@ import asyncio
 import importlib.util
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from publican.core.errors import InvalidParameter
+from publican.core.backend import ModelCard, PullProgress
+from publican.core.errors import InvalidParameter, ModelNotFound, Unsupported
 from publican.core.model import Checkpoint, ModelSpec, Rope
+from publican.core.model_info import ModelInfo
 from publican.engine.budget import BudgetConfig
 from publican.executors.native.cpu.library import LibraryMissing, load_library
 from publican.executors.native.loading import objection
 from publican.hardware.machine import Machine, read_machine
 from publican.host.choose import Available, Chosen, choose
+from publican.host.describe import describe
 from publican.host.fit import Fit, fit
 from publican.host.model import LoadedModel, ModelDescription
 from publican.host.options import LoadOptions, WorkerSpec
@@ -30,6 +33,7 @@ from publican.host.templates import template_for
 from publican.host.tokenizer import load_tokenizer
 from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.checkpoint import open_checkpoint
+from publican.store.remove import link_model, remove_model
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +77,39 @@ class ModelLibrary:
         self._elsewhere[stored.name] = stored
 
     def names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self._elsewhere, *(model.name for model in list_models(self.folder)))))
+        return tuple(self._stored())
+
+    def cards(self) -> tuple[ModelCard, ...]:
+        return tuple(ModelCard(m.name, 0, False, int(m.modified_s), {}, m.num_bytes) for m in self._stored().values())
+
+    def _stored(self) -> dict[str, StoredModel]:
+        """By name, the owner's own first, which wins over one of that name in the folder."""
+        return {**self._elsewhere, **{m.name: m for m in list_models(self.folder) if m.name not in self._elsewhere}}
 
     async def open(self, name: str, options: Mapping[str, Any]) -> LoadedModel:
         stored = self._elsewhere.get(name) or find_model(name, self.folder)
         return await asyncio.to_thread(self.open_model, stored, self._with(options))
+
+    async def describe(self, name: str) -> ModelInfo:
+        stored = self._elsewhere.get(name) or find_model(name, self.folder)
+        return await asyncio.to_thread(_describe, stored)
+
+    async def pull(self, source: str) -> AsyncIterator[PullProgress]:
+        raise Unsupported("This server cannot download models yet; put their files into its models folder.")
+        yield
+
+    async def delete(self, name: str) -> None:
+        await asyncio.to_thread(remove_model, self._exactly(name), self.folder)
+
+    async def copy(self, name: str, new_name: str) -> None:
+        await asyncio.to_thread(link_model, self._exactly(name), self.folder, new_name)
+
+    def _exactly(self, name: str) -> StoredModel:
+        """The model of that whole name: a guess must not delete anything."""
+        stored = self._stored()
+        if name not in stored:
+            raise ModelNotFound(name, tuple(stored))
+        return stored[name]
 
     def open_model(self, stored: StoredModel, options: LoadOptions) -> LoadedModel:
         """Everything that can be known before loading. Blocks.
@@ -90,7 +122,8 @@ class ModelLibrary:
         chosen = choose(options.loader, options.backend, _available(checkpoint))
         fitted = _fit(checkpoint, chosen, options, machine)
         tokenizer = load_tokenizer(checkpoint)
-        prompter = Prompter(tokenizer, template_for(checkpoint, tokenizer.vocabulary), fitted.context_len)
+        templates = template_for(checkpoint, tokenizer.vocabulary)
+        prompter = Prompter(tokenizer, templates, fitted.context_len)
         spec = WorkerSpec(
             loader=chosen.loader,
             backend=chosen.backend,
@@ -110,7 +143,8 @@ class ModelLibrary:
             budget=BudgetConfig(target_s=options.target_ms / 1e3),
         )
         self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec)
-        description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why)
+        info = describe(stored, checkpoint, tokenizer.vocabulary, templates)
+        description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
         return LoadedModel(description, spec, prompter, self._make_port, self._max_waiting)
 
     def _with(self, options: Mapping[str, Any]) -> LoadOptions:
@@ -123,6 +157,12 @@ class ModelLibrary:
                 "args", f"the context must be {_SHORTEST_CONTEXT} to {_LONGEST_CONTEXT:,} tokens, got {asked!r:.40}."
             )
         return replace(self._options, context_len=asked)
+
+
+def _describe(stored: StoredModel) -> ModelInfo:
+    checkpoint = open_checkpoint(stored.path)
+    vocabulary = load_tokenizer(checkpoint).vocabulary
+    return describe(stored, checkpoint, vocabulary, template_for(checkpoint, vocabulary))
 
 
 def _available(checkpoint: Checkpoint) -> Available:

@@ -12,15 +12,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from publican.core.backend import ModelCard, Status
+from publican.core.backend import ModelCard, Progress, Status, no_progress
 from publican.core.errors import EngineError, Overloaded, PublicanError, WorkerDied
 from publican.core.events import Finished
 from publican.core.ids import RequestId
+from publican.core.model_info import ModelInfo
 from publican.core.request import Caller, Request
 from publican.engine.job import Abort, Command, EngineStats, Job, Report, SendTrace, StepTrace, Submit
 from publican.host.frames import Ready
 from publican.host.options import WorkerSpec
-from publican.host.port import EnginePort, PortCallbacks, Progress
+from publican.host.port import EnginePort, PortCallbacks
 from publican.host.prompts import Prompter
 from publican.host.streams import RequestStream, Streams
 
@@ -35,12 +36,14 @@ _NEWEST_WEIGHT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What the outside may know of a model before it runs. `loader` says which executor was chosen, and `why`."""
+    """What the outside may know of a model before it runs. `loader` says which executor was chosen, and `why`; `info` is
+    what its files say."""
 
     name: str
     created_s: int
     loader: str
     why: str
+    info: ModelInfo | None = None
 
 
 class LoadedModel:
@@ -81,7 +84,7 @@ class LoadedModel:
 
     # --- starting and ending
 
-    async def start(self, progress: Progress = lambda done, total: None) -> Ready:
+    async def start(self, progress: Progress = no_progress) -> Ready:
         """Load the model. Raises what loading raises."""
         port = self._make_port()
         self.ready = await port.start(self.spec, PortCallbacks(self._report, self._exited, progress))
@@ -203,7 +206,8 @@ class LoadedModel:
     @property
     def card(self) -> ModelCard:
         details = {"loader": self.description.loader, "device": self.ready.info.device if self.ready else ""}
-        return ModelCard(self.description.name, self.spec.context_len, True, self.description.created_s, details)
+        num_bytes = self.description.info.num_bytes if self.description.info else 0
+        return ModelCard(self.description.name, self.spec.context_len, True, self.description.created_s, details, num_bytes)
 
     @property
     def status(self) -> Status:
@@ -211,4 +215,5 @@ class LoadedModel:
         stats = self.stats
         kv_used = stats.num_locked_tokens / stats.num_total_tokens if stats.num_total_tokens else 0.0
         text = "ok" if running else "the model is being started again"
-        return Status(running, text, stats.num_running, stats.num_waiting, kv_used, self.description.name)
+        name, num_slots = self.description.name, self.spec.max_running
+        return Status(running, text, stats.num_running, stats.num_waiting, kv_used, name, num_slots)

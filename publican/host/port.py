@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from publican.core.backend import Progress
 from publican.engine.job import Command, Report
 from publican.host.frames import Ready
 from publican.host.options import WorkerSpec
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

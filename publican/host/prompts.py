@@ -52,8 +52,11 @@ class Prompter:
             case TextPrompt(text, add_bos):
                 return tuple(await self._encode_text(text, add_bos))
             case ChatPrompt():
-                text = await asyncio.to_thread(self._template.render, prompt)
-                return tuple(await self._encode_text(text, add_bos=True))
+                return tuple(await self._encode_text(await self.render(prompt), add_bos=True))
+
+    async def render(self, prompt: ChatPrompt) -> str:
+        """The text of `prompt`. Raises InvalidRequest with the template's own complaint."""
+        return await asyncio.to_thread(self._template.render, prompt)
 
     async def _encode_text(self, text: str, add_bos: bool) -> list[TokenId]:
         text = _LONE_SURROGATE.sub("\ufffd", text)
@@ -65,6 +68,11 @@ class Prompter:
         """The text of `tokens`, special ones included."""
         self._check(tokens, "tokens")
         return self.tokenizer.decode(tokens, skip_special=False)
+
+    def pieces(self, tokens: tuple[TokenId, ...]) -> tuple[bytes, ...]:
+        """The bytes of each token."""
+        self._check(tokens, "tokens")
+        return tuple(self.tokenizer.vocabulary.pieces[token] for token in tokens)
 
     async def tokens_of(self, request: Request) -> tuple[TokenId, ...]:
         """The tokens to compute for `request`, cut where it may be cut.

@@ -54,6 +54,14 @@ class ChatTemplates:
         return DEFAULT not in self._named
 
     @property
+    def bos(self) -> str:
+        return self._tokens[0]
+
+    @property
+    def eos(self) -> str:
+        return self._tokens[1]
+
+    @property
     def source(self) -> str:
         """The template that is used unless another is asked for."""
         return self._named.get(DEFAULT) or built_in_source(self._fallback)

@@ -1,0 +1,67 @@
+"""Removes models from the models folder, and gives them second names there. Blocks on the disk; any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+from publican.core.errors import InvalidParameter, ModelFileError, Unsupported
+from publican.store.catalogue import MAX_DEPTH, StoredModel, model_files
+from publican.store.gguf_parts import split_name
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_LONGEST_NAME = 200
+
+
+def remove_model(model: StoredModel, folder: Path) -> None:
+    """Delete the files of `model`, and the folders below `folder` that this leaves empty. A link goes, what it leads to stays.
+
+    Raises:
+        Unsupported: it does not lie in `folder`.
+        ModelFileError: the disk refuses.
+    """
+    if not model.path.is_relative_to(folder):
+        raise Unsupported(f"{model.name} does not lie in the models folder; delete its files by hand.")
+    try:
+        if model.path.is_dir() and not model.path.is_symlink():
+            shutil.rmtree(model.path)
+        else:
+            for file in (model.path,) if model.path.is_symlink() else model_files(model.path):
+                file.unlink()
+    except OSError as error:
+        raise ModelFileError(f"{model.name} cannot be deleted: {error.strerror}.") from None
+    parent = model.path.parent
+    with contextlib.suppress(OSError):  # not empty
+        while parent != folder:
+            parent.rmdir()
+            parent = parent.parent
+
+
+def link_model(model: StoredModel, folder: Path, new_name: str) -> None:
+    """Let `model` be found in `folder` as `new_name` too. Nothing is copied.
+
+    Raises:
+        InvalidParameter: that is no name, or it is taken.
+        Unsupported: the model is in several files, whose names belong together.
+        ModelFileError: the disk refuses.
+    """
+    parts = new_name.split("/")
+    if len(new_name) > _LONGEST_NAME or len(parts) > MAX_DEPTH or not all(_NAME.fullmatch(part) for part in parts):
+        raise InvalidParameter("destination", "must be a name of letters, digits, and . _ + - in between; / makes folders.")
+    if model.format == "gguf" and split_name(model.path.name) is not None:
+        raise Unsupported(f"{model.name} is in several files, which cannot have a second name; rename them by hand.")
+    target = folder.joinpath(*parts)
+    if model.format == "gguf":
+        target = target.with_name(target.name + ".gguf")
+    if target.exists() or target.is_symlink():
+        raise InvalidParameter("destination", f"{new_name!r:.60} is here already; choose another name.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(
+            os.path.relpath(model.path.resolve(), target.parent.resolve()), target_is_directory=model.path.is_dir()
+        )
+    except OSError as error:
+        raise ModelFileError(f"{model.name} cannot be called {new_name}: {error.strerror}.") from None

@@ -1,0 +1,79 @@
+"""Deleting models and giving them second names: what goes, what stays, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from publican.core.errors import InvalidParameter, Unsupported
+from publican.store.catalogue import StoredModel, find_model, list_models
+from publican.store.remove import link_model, remove_model
+
+
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "models"
+    put(root / "one.gguf")
+    put(root / "org" / "repo" / "two.gguf")
+    for part in (1, 2):
+        put(root / "org" / f"big-0000{part}-of-00002.gguf")
+    put(root / "hf" / "config.json")
+    put(root / "hf" / "model.safetensors")
+    return root
+
+
+def names(folder: Path) -> list[str]:
+    return [model.name for model in list_models(folder)]
+
+
+def test_a_file_goes_and_its_empty_folders_with_it(folder: Path) -> None:
+    remove_model(find_model("org/repo/two", folder), folder)
+    assert not (folder / "org" / "repo").exists()
+    assert (folder / "org").exists()
+    assert names(folder) == ["hf", "one", "org/big"]
+
+
+def test_all_parts_of_a_split_model_go_and_nothing_else(folder: Path) -> None:
+    remove_model(find_model("org/big", folder), folder)
+    assert names(folder) == ["hf", "one", "org/repo/two"]
+
+
+def test_a_folder_goes_whole(folder: Path) -> None:
+    remove_model(find_model("hf", folder), folder)
+    assert not (folder / "hf").exists()
+    assert folder.is_dir()
+
+
+def test_a_model_from_elsewhere_is_not_ours_to_delete(folder: Path, tmp_path: Path) -> None:
+    path = put(tmp_path / "elsewhere.gguf")
+    with pytest.raises(Unsupported, match="by hand"):
+        remove_model(StoredModel("elsewhere", path, "gguf", 1, 0.0), folder)
+    assert path.exists()
+
+
+@pytest.mark.parametrize(("name", "new"), [("one", "uno"), ("one", "my/uno"), ("hf", "hf-2"), ("org/repo/two", "zwei.q4")])
+def test_a_second_name_is_found_and_goes_alone(folder: Path, name: str, new: str) -> None:
+    before = names(folder)
+    link_model(find_model(name, folder), folder, new)
+    linked = find_model(new, folder)
+    assert linked.path.resolve() == find_model(name, folder).path.resolve()
+    remove_model(linked, folder)
+    assert names(folder) == before
+
+
+@pytest.mark.parametrize("new", ["../out", "/etc/x", "a/../b", "", ".hidden", "a//b", "x\ny", "one", "a/b/c/d", "x" * 300])
+def test_names_that_are_none(folder: Path, new: str) -> None:
+    with pytest.raises(InvalidParameter):
+        link_model(find_model("one", folder), folder, new)
+
+
+def test_a_split_model_has_one_name(folder: Path) -> None:
+    with pytest.raises(Unsupported):
+        link_model(find_model("org/big", folder), folder, "big")
