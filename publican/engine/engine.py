@@ -1,8 +1,8 @@
 """`Engine`: the loop that owns everything about the running requests. One thread, no locks.
 
-    plan = scheduler.plan()            decide
-    result = executor.execute(plan)    compute
-    _commit(…)                         sample, stop, detokenise, emit
+    plan, planned = scheduler.plan()      decide
+    result = executor.execute(plan)       compute, and meanwhile fill grammar masks
+    self._commit(planned, result)         sample, stop, detokenise; then one report goes out
 
 Commands come in by one inbox, from any thread; reports go out by one call per step, on the engine's thread.
 """
@@ -11,26 +11,43 @@ from __future__ import annotations
 
 import logging
 import queue
-import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass
 
-from publican.core.errors import EngineError, OutOfMemory, PromptTooLong, PublicanError
+from publican.core.errors import EngineError, OutOfMemory, PublicanError
 from publican.core.events import FinishReason, TokenOutput
 from publican.core.executor import Array, Executor, StepResult
 from publican.core.ids import RequestId
 from publican.core.tokenizer import Vocabulary
 from publican.engine.budget import BudgetConfig, StepBudget
+from publican.engine.commit import Commit
+from publican.engine.grammar.compiler import Compiler
+from publican.engine.grammar.matcher import Matcher
+from publican.engine.grammar.source import is_constrained
 from publican.engine.job import Abort, Close, Command, Job, Report, SendTrace, Submit
+from publican.engine.masks import Masks
 from publican.engine.memory import cache_for
 from publican.engine.outbox import Outbox
+from publican.engine.prepare import Preparer, is_contrastive, is_search
+from publican.engine.sampling.healing import Healer
 from publican.engine.sampling.pipeline import Draw, Pipeline
 from publican.engine.scheduler import Planned, Scheduler, SchedulerConfig
+from publican.engine.search.beams import BeamSearch
+from publican.engine.search.contrastive import ContrastiveSearch
+from publican.engine.search.search import Tools
 from publican.engine.sequence import Group, Sequence
 from publican.engine.stats import Recorder
-from publican.engine.text import TextStream
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """The grammar of a job is compiled, or why it cannot be. The engine's compiler sends this to its inbox."""
+
+    job: Job
+    result: Matcher | PublicanError
 
 
 class Engine:
@@ -55,7 +72,7 @@ class Engine:
         info = executor.info
         self.executor = executor
         self.info = info
-        self.inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[Command | _Compiled] = queue.SimpleQueue()
         self._vocabulary = vocabulary
         self._emit = emit
         self._budget = StepBudget((budget or BudgetConfig()).within(info.max_batch_tokens))
@@ -63,8 +80,15 @@ class Engine:
         self.scheduler = Scheduler(SchedulerConfig(max_running, info.max_logits), cache_for(info), self._budget)
         self._pipeline = Pipeline(vocabulary)
         self._outbox = Outbox(vocabulary, info.context_len)
+        self._commits = Commit(self.scheduler, self._pipeline, self._outbox, self._finish, self._fail_sequence)
+        self._tools = Tools(self.scheduler, self._pipeline, self._outbox, info.context_len)
+        self._preparer = Preparer(vocabulary, info, max_running)
+        self._compiler = Compiler(vocabulary)
+        self._masks = Masks()
+        self._healer = Healer(vocabulary)
         self._recorder = Recorder()
         self._groups: dict[RequestId, Group] = {}
+        self._compiling: set[RequestId] = set()
         self._num_arrived = 0
         self._closing = False
 
@@ -85,6 +109,8 @@ class Engine:
             raise
         finally:
             self._fail_all(error)
+            self._compiler.close()
+            self._masks.close()
             self.executor.close()
 
     def step(self) -> bool:
@@ -99,19 +125,27 @@ class Engine:
             return stuck is not None
         plan, planned = decided
         clock.planned()
+        self._masks.begin([s.matcher for s, n in planned if s.matcher is not None and n == s.num_pending])
         try:
             result = self.executor.execute(plan)
         except OutOfMemory as error:
+            self._masks.wait()
             self._retreat(error)
             return True
         clock.executed()
+        self._masks.wait()
         self._commit(planned, result)
         clock.committed()
         self._report()
-        num_prompt_tokens = sum(p.num_tokens for p in planned if p.num_tokens > 1)
+        num_prompt_tokens = _num_prompt_tokens(planned)
         trace = clock.emitted(len(planned), num_prompt_tokens, len(self.scheduler.waiting))
         self._budget.learn(num_prompt_tokens, trace.execute_ms / 1e3)
         return True
+
+    @property
+    def is_compiling(self) -> bool:
+        """Whether a job waits for its grammar."""
+        return bool(self._compiling)
 
     def handle_commands(self, wait: bool) -> None:
         """Do all that stands in the inbox; with `wait`, until there is something."""
@@ -123,16 +157,20 @@ class Engine:
         except queue.Empty:
             return
 
-    def _handle(self, command: Command) -> None:
+    def _handle(self, command: Command | _Compiled) -> None:
         match command:
             case Submit(job):
                 self._submit(job)
+            case _Compiled(job, result):
+                self._compiled(job, result)
             case Abort(id, keep):
                 self._abort(id, keep)
             case SendTrace():
                 self._emit(Report(trace=self._recorder.trace))
             case Close():
                 self._closing = True
+        if len(self._outbox):
+            self._report()
 
     def _report(self) -> None:
         stats = self._recorder.stats_if_due(self.scheduler)
@@ -142,42 +180,69 @@ class Engine:
     # --- coming and going
 
     def _submit(self, job: Job) -> None:
-        if len(job.tokens) >= self.info.context_len:
-            self._outbox.failed(job.id, PromptTooLong(len(job.tokens), self.info.context_len))
+        try:
+            self._preparer.check(job)
+        except PublicanError as error:
+            self._outbox.failed(job.id, error)
             return
-        group = Group(job, self._num_arrived, time.perf_counter())
+        if is_constrained(job.sampling):
+            self._compiling.add(job.id)
+            self._compiler.compile_later(job.sampling, lambda result: self.inbox.put(_Compiled(job, result)))
+        else:
+            self._begin(job, None)
+
+    def _compiled(self, job: Job, result: Matcher | PublicanError) -> None:
+        if job.id not in self._compiling:
+            return  # aborted meanwhile
+        self._compiling.remove(job.id)
+        if isinstance(result, PublicanError):
+            self._outbox.failed(job.id, result)
+        else:
+            self._begin(job, result)
+
+    def _begin(self, job: Job, matcher: Matcher | None) -> None:
+        group = self._preparer.group(job, self._num_arrived, matcher)
         self._num_arrived += 1
         self._groups[job.id] = group
-        if job.wanted.prompt_logprobs is not None:
-            group.prompt_outputs = []
-        stopping = job.stopping
-        for index in range(job.wanted.num_choices):
-            text = TextStream(self._vocabulary, stopping.strings, stopping.include_string, job.wanted.special_tokens)
-            sequence = Sequence(group, index, list(job.tokens), text)
-            group.sequences.append(sequence)
-            self.scheduler.submit(sequence)
-        if stopping.max_tokens == 0 and group.prompt_outputs is None:
-            for sequence in group.sequences:
+        if is_search(job.sampling):
+            group.search = (ContrastiveSearch if is_contrastive(job.sampling) else BeamSearch)(group, self._tools)
+        for sequence in group.sequences:
+            for member in sequence.unit:
+                self.scheduler.submit(member)
+        if job.stopping.max_tokens == 0 and group.prompt_outputs is None:
+            for sequence in list(group.sequences):
                 self._finish(sequence, FinishReason.LENGTH)
 
     def _abort(self, id: RequestId, keep: bool) -> None:
+        if id in self._compiling:
+            self._compiling.remove(id)
+            if keep:
+                self._outbox.failed(id, EngineError("The request was stopped before it began."))
+            return
         group = self._groups.get(id)
         if group is None:
             return
-        for sequence in group.sequences:
-            if not sequence.finished:
-                self._finish(sequence, FinishReason.ABORTED)
+        if group.search is not None:
+            group.search.stop()
+            del self._groups[id]
+        else:
+            for sequence in group.sequences:
+                if not sequence.finished:
+                    self._finish(sequence, FinishReason.ABORTED)
         if not keep:
             self._outbox.forget(id)
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        group = sequence.group
         self._release(sequence)
         self._outbox.ended(sequence, reason)
-        if sequence.group.num_unfinished == 0:
-            del self._groups[sequence.job.id]
+        if group.num_unfinished == 0:
+            del self._groups[group.job.id]
+            self._outbox.finished(group, sum(max(0, s.num_generated) for s in group.sequences))
 
     def _release(self, sequence: Sequence) -> None:
-        self.scheduler.finish(sequence)
+        for member in sequence.unit:
+            self.scheduler.finish(member)
         if sequence.row is not None:
             self._pipeline.remove(sequence.row)
             sequence.row = None
@@ -188,6 +253,9 @@ class Engine:
         if failed is not None:
             self._fail(failed.group, error)
 
+    def _fail_sequence(self, sequence: Sequence, error: PublicanError) -> None:
+        self._fail(sequence.group, error)
+
     def _fail(self, group: Group, error: PublicanError) -> None:
         for sequence in group.sequences:
             if not sequence.finished:
@@ -197,52 +265,79 @@ class Engine:
 
     def _fail_all(self, error: PublicanError) -> None:
         self.handle_commands(wait=False)
-        for id in self._groups:
+        for id in (*self._groups, *self._compiling):
             self._outbox.failed(id, error)
         self._groups.clear()
+        self._compiling.clear()
         self._emit(Report(self._outbox.drain()))
 
     # --- committing
 
     def _commit(self, planned: Seq[Planned], result: StepResult) -> None:
         """Give every sequence whose known tokens are now all computed its next one."""
-        draws: list[Draw] = []
-        drawing: list[Sequence] = []
-        done: list[Sequence] = []
-        index = 0
-        for sequence, num_tokens in planned:
-            completes = num_tokens == sequence.num_pending
-            if not sequence.group.first_planned_s:
-                sequence.group.first_planned_s = self._recorder.step_began_s
-            if sequence.reads_whole_prompt:
-                self._read_prompt(sequence, result.logits[index : index + num_tokens])
-                index += num_tokens
-            elif completes:
-                index += 1
-            if not completes:
-                continue
-            if sequence.job.stopping.max_tokens == 0:
-                done.append(sequence)
-                continue
-            draws.append(Draw(self._row(sequence), index - 1))
-            drawing.append(sequence)
+        rows = self._read_rows(planned, result)
+        whole = [s for s, n in planned if n == s.num_pending]
+        drawing = [s for s in whole if s.group.search is None and s in s.group.sequences and not _asks_nothing(s)]
+        draws = [self._draw(sequence, rows) for sequence in drawing]
         choices = self._pipeline.sample(result.logits, draws) if draws else []
-        self._recorder.sampled(len(choices), sum(p.num_tokens for p in planned if p.num_tokens > 1))
+        self._recorder.sampled(len(choices), _num_prompt_tokens(planned))
         self.scheduler.commit(planned)
         for sequence, choice in zip(drawing, choices, strict=True):
-            reason = self._outbox.token(sequence, choice)
-            if reason is not None:
-                self._finish(sequence, reason)
-        for sequence in done:
-            self._finish(sequence, FinishReason.LENGTH)
+            if not sequence.finished:  # its group may have failed a moment ago
+                self._commits.chosen(sequence, choice)
+        for sequence in whole:
+            if _asks_nothing(sequence) and sequence.group.search is None:
+                self._finish(sequence, FinishReason.LENGTH)
+        for group in {s.group: None for s in whole if s.group.search is not None}:
+            self._advance(group, result.logits, rows)
 
-    def _row(self, sequence: Sequence) -> int:
+    def _read_rows(self, planned: Seq[Planned], result: StepResult) -> dict[Sequence, int]:
+        """The row of logits that comes after each sequence's last token; the prompts' and the states' are read on the way."""
+        rows: dict[Sequence, int] = {}
+        row = state = 0
+        for sequence, num_tokens in planned:
+            group = sequence.group
+            if not group.first_planned_s:
+                group.first_planned_s = self._recorder.step_began_s
+            if group.search is not None and group.search.hidden_wanted:
+                assert result.hidden is not None
+                group.search.saw(sequence, result.hidden[state : state + num_tokens])
+                state += num_tokens
+            if sequence.reads_whole_prompt:
+                self._read_prompt(sequence, result.logits[row : row + num_tokens])
+                row += num_tokens
+            elif num_tokens == sequence.num_pending:
+                row += 1
+            rows[sequence] = row - 1
+        return rows
+
+    def _draw(self, sequence: Sequence, rows: dict[Sequence, int]) -> Draw:
         if sequence.row is None:
-            params = sequence.job.sampling.for_choice(sequence.index)
+            job = sequence.job
+            num_logprobs = job.wanted.logprobs
+            if num_logprobs is None and sequence.group.num_tries:
+                num_logprobs = 0
             sequence.row = self._pipeline.add(
-                params, sequence.tokens, sequence.job.wanted.logprobs, sequence.num_prompt, sequence.job.stopping.token_ids
+                job.sampling.for_choice(sequence.index),
+                sequence.tokens,
+                num_logprobs,
+                sequence.num_prompt,
+                job.stopping.token_ids,
             )
-        return sequence.row
+        mask = sequence.matcher.mask if sequence.matcher is not None else None
+        if sequence.heal and sequence.num_generated < 0:
+            mask = self._healer.mask(sequence.heal)
+        banned = tuple(sequence.banned_at.get(len(sequence.tokens), ()))
+        uncond_row = rows[sequence.shadow] if sequence.shadow is not None else None
+        return Draw(sequence.row, rows[sequence], mask, banned, uncond_row)
+
+    def _advance(self, group: Group, logits: Array, rows: dict[Sequence, int]) -> None:
+        assert group.search is not None
+        if any(sequence.num_pending for sequence in group.sequences):
+            return  # a part of it is still computing its prompt
+        group.search.advance(logits, rows)
+        if not group.sequences:
+            del self._groups[group.job.id]
 
     def _read_prompt(self, sequence: Sequence, logits: Array) -> None:
         """Note the log probabilities of the prompt tokens that these rows of logits predict."""
@@ -256,3 +351,12 @@ class Engine:
         num_top = sequence.job.wanted.prompt_logprobs or 0
         for choice in self._pipeline.logprobs(logits[: len(targets)], targets, num_top):
             outputs.append(self._outbox.output(choice))
+
+
+def _num_prompt_tokens(planned: Seq[Planned]) -> int:
+    return sum(p.num_tokens for p in planned if p.num_tokens > 1)
+
+
+def _asks_nothing(sequence: Sequence) -> bool:
+    """Whether only the prompt was to be read."""
+    return sequence.job.stopping.max_tokens == 0

@@ -12,13 +12,17 @@ from publican.core.sampling import SamplingParams
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A request after tokenising. `sampling.seed` is always set, so that a job gives the same answer wherever it runs."""
+    """A request after tokenising. `sampling.seed` is always set, so that a job gives the same answer wherever it runs.
+
+    `negative_tokens` is the prompt that guidance moves away from, where `sampling.guidance_scale` is not 1.
+    """
 
     id: RequestId
     tokens: tuple[TokenId, ...]
     sampling: SamplingParams
     stopping: Stopping = field(default_factory=Stopping)
     wanted: Wanted = field(default_factory=Wanted)
+    negative_tokens: tuple[TokenId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
-"""`Outbox`: turns what was sampled into the events that a caller sees. Engine thread only.
+"""`Outbox`: turns what was chosen into the events that a caller sees. Engine thread only.
 
-It decides what a token means for its sequence (text, an end, nothing) and leaves slots, memory and rows alone.
+It says what a token means for an answer (text, an end, nothing) and leaves slots, memory and rows alone.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence as Seq
+from dataclasses import replace
+from typing import NamedTuple
 
 from publican.core.errors import PublicanError
 from publican.core.events import (
@@ -20,10 +23,18 @@ from publican.core.events import (
     TopLogprob,
     Usage,
 )
-from publican.core.ids import RequestId
+from publican.core.ids import RequestId, TokenId
 from publican.core.tokenizer import Vocabulary
 from publican.engine.sampling.pipeline import Choice
 from publican.engine.sequence import Group, Sequence
+from publican.engine.text import Released, TextStream
+
+
+class Said(NamedTuple):
+    """What a token did: it ended the answer, or it completed a banned string that begins so many tokens before the end."""
+
+    reason: FinishReason | None = None
+    num_banned: int = 0
 
 
 class Outbox:
@@ -35,38 +46,53 @@ class Outbox:
     """
 
     def __init__(self, vocabulary: Vocabulary, context_len: int) -> None:
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self._context_len = context_len
         self._events: list[tuple[RequestId, Event]] = []
+        self._tries: dict[Group, dict[Sequence, list[Event]]] = {}
 
-    def token(self, sequence: Sequence, choice: Choice) -> FinishReason | None:
-        """A token was chosen for `sequence`: append it, send what text it releases; returns why this ends it, if it does."""
-        group = sequence.group
-        if not group.first_token_s:
-            self.started(group)
-        sequence.tokens.append(choice.token)
-        stopping = sequence.job.stopping
-        output = self.output(choice, with_piece=sequence.job.wanted.logprobs is not None)
-        released = sequence.text.push(output)
-        if released.text or released.tokens:
-            self._events.append((group.job.id, Delta(sequence.index, released.text, released.tokens)))
+    # --- tokens
+
+    def say(self, sequence: Sequence, choice: Choice) -> Said:
+        """A token was chosen, and is the last of `sequence.tokens`: send what text it releases."""
+        if not sequence.group.first_token_s:
+            self.started(sequence.group)
+        released = sequence.text.push(self.output(choice, sequence.job.wanted.logprobs is not None))
+        if released.num_banned:
+            return Said(num_banned=released.num_banned)
+        return self._released(sequence, released)
+
+    def say_banned(self, sequence: Sequence) -> Said:
+        """There is no way around the banned string: let it be said."""
+        return self._released(sequence, sequence.text.let_pass())
+
+    def _released(self, sequence: Sequence, released: Released) -> Said:
+        self._text(sequence, released)
+        token, stopping = sequence.tokens[-1], sequence.job.stopping
         if released.stop is not None:
             sequence.stopped_by = released.stop
-            return FinishReason.STOP
-        ends = choice.token in self._vocabulary.end and not stopping.ignore_eos
-        if ends or choice.token in stopping.token_ids:
-            sequence.stopped_by = choice.token
-            return FinishReason.STOP
-        if sequence.num_generated == stopping.max_tokens or len(sequence.tokens) >= self._context_len:
-            return FinishReason.LENGTH
-        return None
+            return Said(FinishReason.STOP)
+        ends = token in self.vocabulary.end and not stopping.ignore_eos
+        if ends or token in stopping.token_ids:
+            sequence.stopped_by = token
+            return Said(FinishReason.STOP)
+        longest = max(len(sequence.tokens), len(sequence.shadow.tokens) if sequence.shadow else 0)
+        if sequence.num_generated == stopping.max_tokens or longest >= self._context_len:
+            return Said(FinishReason.LENGTH)
+        return Said()
+
+    def _text(self, sequence: Sequence, released: Released) -> None:
+        if released.text or released.tokens:
+            self._put(sequence, Delta(sequence.index, released.text, released.tokens))
 
     def output(self, choice: Choice, with_piece: bool = True) -> TokenOutput:
         if not with_piece:
             return TokenOutput(choice.token)
-        pieces = self._vocabulary.pieces
+        pieces = self.vocabulary.pieces
         top = tuple(TopLogprob(id, pieces[id], logprob) for id, logprob in choice.top)
         return TokenOutput(choice.token, pieces[choice.token], choice.logprob, top)
+
+    # --- beginnings and ends
 
     def started(self, group: Group) -> None:
         """The prompt of `group` is computed; the first token comes next."""
@@ -75,17 +101,44 @@ class Outbox:
         self._events.append((group.job.id, Started(len(group.job.tokens), prompt=prompt)))
 
     def ended(self, sequence: Sequence, reason: FinishReason) -> None:
-        """`sequence` has ended, after its last token; ends the job too if it was the last of its choices."""
-        group = sequence.group
+        """`sequence` has ended, after its last token."""
+        if not sequence.group.first_token_s:
+            self.started(sequence.group)
+        if not isinstance(sequence.stopped_by, str):
+            self._text(sequence, sequence.text.flush())
+        self._put(sequence, ChoiceFinished(sequence.index, reason, sequence.stopped_by))
+
+    def whole_choice(
+        self, group: Group, index: int, tokens: Seq[TokenId], reason: FinishReason, stopped_by: TokenId | None
+    ) -> None:
+        """A choice that was found as a whole."""
         if not group.first_token_s:
             self.started(group)
-        if sequence.stopped_by is None or isinstance(sequence.stopped_by, int):
-            held = sequence.text.flush()
-            if held.text or held.tokens:
-                self._events.append((group.job.id, Delta(sequence.index, held.text, held.tokens)))
-        self._events.append((group.job.id, ChoiceFinished(sequence.index, reason, sequence.stopped_by)))
-        if group.num_unfinished == 0:
-            self._events.append((group.job.id, Finished(_usage(group))))
+        stopping, wanted = group.job.stopping, group.job.wanted
+        text = TextStream(self.vocabulary, stopping.strings, stopping.include_string, wanted.special_tokens)
+        sequence = Sequence(group, index, [], text, stopped_by=stopped_by)
+        for token in tokens:
+            released = text.push(TokenOutput(token))
+            self._text(sequence, released)
+            if released.stop is not None:
+                sequence.stopped_by, reason = released.stop, FinishReason.STOP
+                break
+        self.ended(sequence, reason)
+
+    def finished(self, group: Group, num_completion_tokens: int) -> None:
+        """All choices of `group` have ended."""
+        if group in self._tries:
+            self._give_best(group, self._tries.pop(group))
+        first_planned = group.first_planned_s or group.first_token_s
+        usage = Usage(
+            num_prompt_tokens=len(group.job.tokens),
+            num_completion_tokens=num_completion_tokens,
+            num_cached_tokens=group.num_cached_tokens,
+            queue_s=first_planned - group.arrived_s,
+            prefill_s=group.first_token_s - first_planned,
+            decode_s=time.perf_counter() - group.first_token_s,
+        )
+        self._events.append((group.job.id, Finished(usage)))
 
     def failed(self, id: RequestId, error: PublicanError) -> None:
         self._events.append((id, Failed(error)))
@@ -93,6 +146,7 @@ class Outbox:
     def forget(self, id: RequestId) -> None:
         """Nobody listens to this job any more."""
         self._events = [(owner, event) for owner, event in self._events if owner != id]
+        self._tries = {group: held for group, held in self._tries.items() if group.job.id != id}
 
     def drain(self) -> tuple[tuple[RequestId, Event], ...]:
         events, self._events = tuple(self._events), []
@@ -101,14 +155,20 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._events)
 
+    # --- best_of
 
-def _usage(group: Group) -> Usage:
-    first_planned = group.first_planned_s or group.first_token_s
-    return Usage(
-        num_prompt_tokens=len(group.job.tokens),
-        num_completion_tokens=sum(s.num_generated for s in group.sequences),
-        num_cached_tokens=group.num_cached_tokens,
-        queue_s=first_planned - group.arrived_s,
-        prefill_s=group.first_token_s - first_planned,
-        decode_s=time.perf_counter() - group.first_token_s,
-    )
+    def _put(self, sequence: Sequence, event: Event) -> None:
+        """Send; or, where only the best answers are given, keep until it is known which those are."""
+        group = sequence.group
+        if group.num_tries:
+            self._tries.setdefault(group, {}).setdefault(sequence, []).append(event)
+        else:
+            self._events.append((group.job.id, event))
+
+    def _give_best(self, group: Group, tries: dict[Sequence, list[Event]]) -> None:
+        """The answers with the best mean log probability, best first (vLLM's and TGI's measure)."""
+        best = sorted(tries, key=lambda s: (-sum(s.logprobs) / max(1, len(s.logprobs)), s.index))
+        for index, sequence in enumerate(best[: group.job.wanted.num_choices]):
+            for event in tries[sequence]:
+                assert isinstance(event, Delta | ChoiceFinished)
+                self._events.append((group.job.id, replace(event, index=index)))

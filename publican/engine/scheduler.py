@@ -3,7 +3,8 @@
 Each sequence has `num_computed` chasing `len(tokens)`, and a plan says how many tokens each gets (vLLM's rule). So
 chunked prefill, prefix hits and preemption are not cases but values. In one step:
 
-1. every decoding sequence gets its token; where memory is short, the newest running sequence is put back;
+1. every sequence with little pending (one token, when it is decoding) gets all of it; where memory is short, the newest
+   running sequence is put back;
 2. the queue is let in, in order of arrival, as slots and memory allow;
 3. prompts share what is left of the budget, the shortest first, but none is passed over for ever.
 
@@ -24,6 +25,8 @@ from publican.engine.memory import PrefixCache
 from publican.engine.memory.agreement import common_length
 from publican.engine.sequence import Sequence
 
+_MAX_AHEAD = 16
+"""Up to so many pending tokens are not a prompt but the next token, and what a grammar or a draft put before it."""
 _WATERMARK_TOKENS = 16
 """Room kept for each running sequence to grow before another is let in, so that it is not put back at once."""
 
@@ -87,12 +90,38 @@ class Scheduler:
             self._shared = {pair: n for pair, n in self._shared.items() if sequence not in pair}
 
     def preempt(self, sequence: Sequence) -> None:
-        """Put a running sequence back in the queue. What it computed stays in the cache for as long as there is room."""
-        self._planned.pop(sequence, None)
-        self._leave(sequence)
-        sequence.num_computed = 0
+        """Put a running sequence, and its peers, back in the queue. What they computed stays cached while there is room."""
+        for peer in sequence.unit:
+            self._planned.pop(peer, None)
+            self._leave(peer)
+            peer.num_computed = 0
+            self.submit(peer)
         self.num_preemptions += 1
-        self.submit(sequence)
+
+    def fork(self, parent: Sequence, child: Sequence) -> bool:
+        """Let `child`, whose tokens but the last are all that running `parent` has computed, run beside it from now on.
+
+        False: there is no room, and nothing was changed.
+        """
+        assert parent.slot is not None
+        if len(self.running) >= self.config.max_running or not self._lease(child):
+            return False
+        insort(self.running, child, key=_order)
+        return True
+
+    def put_back(self, sequences: Iterable[Sequence]) -> None:
+        """Let these wait together; some of them may be waiting already."""
+        for sequence in sequences:
+            if sequence.slot is not None:
+                self._leave(sequence)
+                sequence.num_computed = 0
+                self.submit(sequence)
+
+    def rewind(self, sequence: Sequence, num_tokens: int) -> None:
+        """Only the first `num_tokens` tokens of a running sequence stand; the last of them is computed (again) next."""
+        assert sequence.slot is not None
+        if sequence.num_computed >= num_tokens:
+            sequence.num_computed = self.cache.truncate(sequence.slot, num_tokens - 1)
 
     def retreat(self) -> Sequence | None:
         """The executor had no room for the last plan: its operations were followed, its rows were not computed.
@@ -102,7 +131,7 @@ class Scheduler:
         if self.cache.evict(self.cache.num_total_tokens):
             return None
         newest = self.running[-1]
-        if len(self.running) == 1:
+        if len(self.running) == len(newest.unit):
             return newest
         self.cache.shrink()
         self.preempt(newest)
@@ -118,16 +147,28 @@ class Scheduler:
     def plan(self) -> tuple[StepPlan, tuple[Planned, ...]] | None:
         """The next step, and what it gives to whom in the order of its rows; None if there is nothing to do."""
         self._planned = {}
-        decoding = [s for s in self.running if s.num_pending == 1]
-        for sequence in decoding:
-            if sequence.slot is not None and self._make_room(sequence):
-                self._planned[sequence] = 1
+        for sequence in [s for s in self.running if _is_ready(s)]:
+            if sequence.slot is None or self._num_planned + sequence.num_pending > self.budget.config.max_tokens:
+                continue
+            if self._make_room(sequence):
+                self._planned[sequence] = sequence.num_pending
+        self._keep_units_whole()
         self._admit()
-        self._share_budget(self.budget.num_prompt_tokens(len(self._planned)))
+        self._share_budget(self.budget.num_prompt_tokens(self._num_planned))
         if not self._planned:
             return None
         rows = tuple(_row(sequence, n) for sequence, n in self._planned.items())
         return StepPlan(rows, self.cache.drain()), tuple(Planned(s, n) for s, n in self._planned.items())
+
+    @property
+    def _num_planned(self) -> int:
+        return sum(self._planned.values())
+
+    def _keep_units_whole(self) -> None:
+        """Peers that did not all find room in this step wait for the next one together."""
+        for sequence in [s for s in self._planned if s.peers]:
+            if not all(peer in self._planned for peer in sequence.peers):
+                del self._planned[sequence]
 
     def _make_room(self, sequence: Sequence) -> bool:
         """Room for all of a running sequence's tokens, at the cost of the newest ones. False: it was itself put back."""
@@ -135,7 +176,7 @@ class Scheduler:
         while not self.cache.reserve(sequence.slot, len(sequence.tokens)):
             newest = self.running[-1]
             self.preempt(newest)
-            if newest is sequence:
+            if newest in sequence.unit:
                 return False
         return True
 
@@ -144,39 +185,59 @@ class Scheduler:
             return
         computing = [s for s in self.running if s.num_pending > 1]
         for sequence in list(self.waiting):
-            if len(self.running) >= self.config.max_running:
+            unit = sequence.unit
+            if sequence is not unit[0]:
+                continue
+            if len(self.running) + len(unit) > self.config.max_running:
                 return
             if self._waits_for_another(sequence, computing):
                 continue
-            if not self._start(sequence):
+            if not self._start(unit):
                 break
-            computing.append(sequence)
+            computing.extend(unit)
         else:
             self._memory_changed = True
             return
         self._memory_changed = False
 
-    def _start(self, sequence: Sequence) -> bool:
-        lease = self.cache.lock(sequence.tokens, reuse=not sequence.reads_whole_prompt)
+    def _start(self, unit: tuple[Sequence, ...]) -> bool:
+        """Let all of `unit` run, or none."""
+        started: list[Sequence] = []
+        for sequence in unit:
+            if not self._lease(sequence, keep_room=True):
+                for taken in reversed(started):
+                    self._leave(taken)
+                    taken.num_computed = 0
+                return False
+            started.append(sequence)
+            insort(self.running, sequence, key=_order)
+        for sequence in unit:
+            self.waiting.remove(sequence)
+            sequence.skipped = 0
+            self.num_cached_tokens += sequence.num_computed
+            if sequence.num_generated == 0 and sequence.index == 0:
+                sequence.group.num_cached_tokens = sequence.num_computed
+        return True
+
+    def _lease(self, sequence: Sequence, keep_room: bool = False) -> bool:
+        """A slot with room for all of the sequence's tokens; with `keep_room`, only if the running ones can still grow."""
+        search = sequence.group.search
+        reuse = not (sequence.reads_whole_prompt or (search is not None and search.reads_prompt))
+        lease = self.cache.lock(sequence.tokens, reuse)
         if lease is None:
             return False
         room = self.cache.num_total_tokens - self.cache.num_locked_tokens
         wanted = len(sequence.tokens) - lease.num_cached + _WATERMARK_TOKENS * len(self.running)
-        if (self.running and wanted > room) or not self.cache.reserve(lease.slot, len(sequence.tokens)):
+        too_tight = keep_room and self.running and wanted > room
+        if too_tight or not self.cache.reserve(lease.slot, len(sequence.tokens)):
             self.cache.unlock(lease.slot)
             return False
-        self.waiting.remove(sequence)
         sequence.slot, sequence.num_computed = lease
-        sequence.skipped = 0
-        self.num_cached_tokens += lease.num_cached
-        if sequence.num_generated == 0 and sequence.index == 0:
-            sequence.group.num_cached_tokens = lease.num_cached
-        insort(self.running, sequence, key=_order)
         return True
 
     def _waits_for_another(self, sequence: Sequence, computing: Iterable[Sequence]) -> bool:
         """Whether a prompt that is being computed will leave more of ours in the cache than is there now."""
-        if sequence.reads_whole_prompt:
+        if sequence.reads_whole_prompt or sequence.group.search is not None:
             return False
         for other in computing:
             common = self._shared.get((sequence, other))
@@ -192,12 +253,15 @@ class Scheduler:
         prompts.sort(key=lambda s: (s.skipped < self.config.max_skipped, s.num_pending, *_order(s)))
         num_logits = len(self._planned)
         for sequence in prompts:
-            num_tokens = min(sequence.num_pending, budget)
+            num_tokens = min(sequence.num_pending - bool(sequence.peers), budget)
+            if num_tokens == 0 and sequence.peers:
+                continue  # it waits for its peers, and its last token is computed with theirs
             if sequence.reads_whole_prompt:
                 num_tokens = min(num_tokens, self.config.max_logits - num_logits)
             elif num_logits == self.config.max_logits:
                 num_tokens = 0
-            if num_tokens <= 0:
+            assert sequence.slot is not None
+            if num_tokens <= 0 or not self.cache.reserve(sequence.slot, sequence.num_computed + num_tokens):
                 sequence.skipped += 1
                 continue
             sequence.skipped = 0
@@ -221,8 +285,18 @@ class Scheduler:
         assert len({s.slot for s in self.running}) == len(self.running)
         assert all(s.slot is not None and s.num_pending >= 1 for s in self.running)
         assert all(s.slot is None and s.num_computed == 0 for s in self.waiting)
+        for sequence in (*self.waiting, *self.running):
+            assert sequence in sequence.unit
+            assert len({peer.slot is None for peer in sequence.unit}) == 1, "peers are torn apart"
         for queue in (self.waiting, self.running):
             assert [_order(s) for s in queue] == sorted(_order(s) for s in queue)
+
+
+def _is_ready(sequence: Sequence) -> bool:
+    """Whether so little is pending, for it and for its peers, that all of it goes into one step."""
+    return not sequence.reads_whole_prompt and all(
+        peer.slot is not None and peer.num_pending <= _MAX_AHEAD for peer in sequence.unit
+    )
 
 
 def _order(sequence: Sequence) -> tuple[int, int]:
@@ -239,4 +313,6 @@ def _row(sequence: Sequence, num_tokens: int) -> Row:
     assert sequence.slot is not None
     start = sequence.num_computed
     tokens = sequence.tokens[start : start + num_tokens]
-    return Row(sequence.slot, tokens, start, _num_logits(sequence, num_tokens))
+    search = sequence.group.search
+    num_hidden = num_tokens if search is not None and search.hidden_wanted else 0
+    return Row(sequence.slot, tokens, start, _num_logits(sequence, num_tokens), num_hidden)

@@ -1,28 +1,44 @@
-"""`Sequence`: one choice of one job on its way through the engine. The only mutable thing there is per request."""
+"""`Sequence`: one choice of one job on its way through the engine, and `Group`: the job's choices together.
+
+The only mutable things there are per request. Engine thread only.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from publican.core.events import TokenOutput
 from publican.core.ids import SlotId, TokenId
+from publican.engine.grammar.matcher import Matcher
 from publican.engine.job import Job
 from publican.engine.text import TextStream
+
+if TYPE_CHECKING:
+    from publican.engine.search.search import Search  # it follows sequences, and so knows them; they only point at it
 
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """The sequences of one job. `arrival` orders jobs for as long as the engine runs."""
+    """The sequences of one job. `arrival` orders jobs for as long as the engine runs.
+
+    Attributes:
+        sequences: the choices, and where a search is on, whatever it follows at the moment.
+        search: chooses tokens for all of them together, instead of the sampler for each.
+        num_tries: answers that are tried, of which `job.wanted.num_choices` are given (best_of); 0 gives all as they come.
+        prompt_outputs: collects the prompt's log probabilities where they are wanted, until the prompt is through.
+    """
 
     job: Job
     arrival: int
     arrived_s: float
     sequences: list[Sequence] = field(default_factory=list)
+    search: Search | None = None
+    num_tries: int = 0
     first_planned_s: float = 0.0
     first_token_s: float = 0.0
     num_cached_tokens: int = 0
     prompt_outputs: list[TokenOutput] | None = None
-    """Collects the prompt's log probabilities where they are wanted, until the prompt is through."""
 
     @property
     def num_unfinished(self) -> int:
@@ -36,8 +52,17 @@ class Sequence:
         tokens   0 ........ num_prompt ....... len(tokens)
         in slot  0 .... num_computed
 
-    Engine thread only. `slot` is set while it runs; `row`, its place in the sampler, from the first time it runs until
-    it is finished, so that a preempted sequence keeps its sampler's state.
+    `slot` is set while it runs; `row`, its place in the sampler, from its first token until it is finished, so that a
+    preempted sequence keeps its sampler's state.
+
+    Attributes:
+        peers: all that must be computed in the same step as it, itself among them; empty if it goes its own way.
+        shadow: the same answer after the negative prompt; computed beside it, never sampled.
+        matcher: where it stands in its grammar.
+        heal: bytes that its first token must begin with (token healing); they stood in the prompt.
+        banned_at: tokens that were taken back at a position, because a banned string began with them.
+        skipped: steps in a row that gave it nothing while others got something.
+        logprobs: of its tokens, where answers are compared by them.
     """
 
     group: Group
@@ -47,8 +72,13 @@ class Sequence:
     num_computed: int = 0
     slot: SlotId | None = None
     row: int | None = None
+    peers: tuple[Sequence, ...] = ()
+    shadow: Sequence | None = None
+    matcher: Matcher | None = None
+    heal: bytes = b""
+    banned_at: dict[int, set[TokenId]] = field(default_factory=dict)
     skipped: int = 0
-    """Steps in a row that gave it nothing while others got something."""
+    logprobs: list[float] = field(default_factory=list)
     stopped_by: str | TokenId | None = None
     finished: bool = False
 
@@ -57,11 +87,17 @@ class Sequence:
         return self.group.job
 
     @property
+    def unit(self) -> tuple[Sequence, ...]:
+        """What comes, runs and is put back together."""
+        return self.peers or (self,)
+
+    @property
     def num_prompt(self) -> int:
         return len(self.group.job.tokens)
 
     @property
     def num_generated(self) -> int:
+        """Of its own tokens; -1 while a healed prompt still lacks its last one."""
         return len(self.tokens) - self.num_prompt
 
     @property

@@ -149,7 +149,8 @@ class LoadedModel:
         sampling = self.prompter.tokenised(request.sampling)
         if sampling.seed is None:
             sampling = replace(sampling, seed=random.getrandbits(63))
-        return Job(request.id, tokens, sampling, request.stopping, request.wanted)
+        negative = await self.prompter.negative_tokens(sampling, tokens)
+        return Job(request.id, tokens, sampling, request.stopping, request.wanted, negative)
 
     def _check_queue(self) -> None:
         waiting = len(self._streams) - self.spec.max_running

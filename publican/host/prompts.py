@@ -98,6 +98,15 @@ class Prompter:
             raise PromptTooLong(len(tokens), self._context_len)
         return tokens
 
+    async def negative_tokens(self, sampling: SamplingParams, prompt: tuple[TokenId, ...]) -> tuple[TokenId, ...]:
+        """What guidance moves away from; none if there is no guidance. An empty negative prompt is the prompt's last token,
+        as in Hugging Face's generate."""
+        if sampling.guidance_scale == 1.0:
+            return ()
+        if not sampling.negative_prompt:
+            return prompt[-1:]
+        return tuple(await self._encode_text(sampling.negative_prompt, add_bos=True))
+
     def tokenised(self, sampling: SamplingParams) -> SamplingParams:
         """`sampling` with the texts that it biases or bans as tokens."""
         return tokenised(sampling, lambda text: self.tokenizer.encode(text, add_bos=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -71,11 +72,18 @@ class Driver:
         for id, event in report.events:
             self.answers[id].events.append(event)
 
-    def submit(self, prompt: str, sampling: SamplingParams = GREEDY, wanted: Wanted | None = None, **stopping) -> RequestId:
+    def submit(
+        self,
+        prompt: str,
+        sampling: SamplingParams = GREEDY,
+        wanted: Wanted | None = None,
+        negative: str = "",
+        **stopping,
+    ) -> RequestId:
         id = RequestId(f"job-{self._num_jobs}")
         self._num_jobs += 1
         stop = Stopping(**({"max_tokens": 16} | stopping))
-        self.engine.inbox.put(Submit(Job(id, bytes_of(prompt), sampling, stop, wanted or Wanted())))
+        self.engine.inbox.put(Submit(Job(id, bytes_of(prompt), sampling, stop, wanted or Wanted(), bytes_of(negative))))
         return id
 
     def abort(self, id: RequestId, keep: bool = False) -> None:
@@ -90,7 +98,9 @@ class Driver:
     def run(self, max_steps: int = 5_000) -> None:
         for _ in range(max_steps):
             if not self.step():
-                return
+                if not self.engine.is_compiling:
+                    return
+                time.sleep(0.005)
         raise AssertionError("the engine does not come to an end")
 
     def ask(self, prompt: str, **rest) -> Answer:

@@ -38,7 +38,8 @@ class Contrast:
         end = self._num_states + len(new)
         if end > len(self._states):
             grown = np.empty((max(end, self._num_states + _GROWTH, 2 * len(self._states)), new.shape[1]), np.float32)
-            grown[: self._num_states] = self._states[: self._num_states]
+            if self._num_states:
+                grown[: self._num_states] = self._states[: self._num_states]
             self._states = grown
         self._states[self._num_states : end] = new
         self._num_states = end

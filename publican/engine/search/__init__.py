@@ -1,0 +1,1 @@
+"""Ways to choose several tokens together: beam search and contrastive search."""
