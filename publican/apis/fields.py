@@ -12,27 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Wi
 
 from publican.core.errors import InvalidParameter, Unsupported
 from publican.core.ids import TokenId
-from publican.core.parameters import sent_as
-from publican.core.sampling import SAMPLING_PARAMETERS, SamplingParams
+from publican.core.sampling import SamplingParams
 from publican.core.sampling.wire import sampling_params
 
 MAX_COUNT = 2**31 - 1
 """More tokens than any context has."""
-
-NOT_YET = (
-    "guidance_scale",
-    "banned_strings",
-    "token_healing",
-    "grammar",
-    "json_schema",
-    "regex",
-    "choice",
-    "best_of",
-    "num_beams",
-    "penalty_alpha",
-)
-"""Sampling parameters that are declared, and that the engine does not carry out yet. Whoever makes it do so takes the name
-from here."""
 
 
 def _whole(value: Any) -> Any:
@@ -93,14 +77,8 @@ def sampling_from(dialect: str, body: Mapping[str, Any]) -> SamplingParams:
 
     Raises:
         InvalidParameter: a value is of the wrong type or out of its range, named as the caller named it.
-        Unsupported: it asks for one that is declared and that no engine here carries out yet.
     """
-    sampling = sampling_params(dialect, body)
-    for name in NOT_YET:
-        parameter = SAMPLING_PARAMETERS[name]
-        if getattr(sampling, name) != parameter.neutral:
-            raise Unsupported(f"{sent_as(parameter, dialect, body) or name} is not supported by this server yet; leave it out.")
-    return sampling
+    return sampling_params(dialect, body)
 
 
 def token_ids(name: str, value: Any) -> tuple[TokenId, ...]:
