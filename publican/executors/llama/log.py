@@ -13,8 +13,8 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-# Its INFO is a page for every load, its WARN mostly remarks; its ERROR comes back as an exception of ours.
-_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.WARNING}
+# Its INFO is a page for every load, its WARN remarks that mislead who does not know it; its ERROR comes back as ours.
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.DEBUG, 4: logging.WARNING}
 _ERROR, _CONTINUED = 4, 5
 _PREFIXES = re.compile(r"^(?:\w+: |error loading model: |failed to initialize the context: )+")
 

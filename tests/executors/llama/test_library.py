@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -28,6 +29,24 @@ def test_a_library_that_does_not_load_says_why(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(UnsupportedModel, match=r"GLIBC_2\.99 not found"):
         load_library()
+
+
+def threads_as_loaded(**environ: str) -> str:
+    """What GNU's OpenMP says of its settings as it is loaded."""
+    code = "import os; from publican.executors.llama.library import load_library; load_library(); print(*os.environ)"
+    environ = {"OMP_DISPLAY_ENV": "verbose", "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **environ}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert ("GOMP_SPINCOUNT" in done.stdout.split()) == ("GOMP_SPINCOUNT" in environ)
+    return done.stderr
+
+
+def test_threads_that_wait_do_not_spin_for_long():
+    said = threads_as_loaded()
+    if "GOMP_SPINCOUNT" not in said:
+        pytest.skip("this libllama has no threads of GNU's OpenMP")
+    assert "GOMP_SPINCOUNT = '1000'" in said
+    assert "GOMP_SPINCOUNT = '7'" in threads_as_loaded(GOMP_SPINCOUNT="7")
+    assert "GOMP_SPINCOUNT = '0'" in threads_as_loaded(OMP_WAIT_POLICY="passive")
 
 
 def test_a_field_that_this_version_lacks_is_not_set_in_silence():
