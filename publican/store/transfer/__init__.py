@@ -1,0 +1,1 @@
+"""Downloads that lose nothing: pieces, a journal beside each file, and a hash at the end."""
