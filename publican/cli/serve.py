@@ -83,13 +83,13 @@ def _what_to_serve(values: Settings) -> tuple[Library, str]:
     make_port = ThreadPort if values.in_process else WorkerPort
     if values.loader == "fake":
         return FakeLibrary(make_port), values.model or "fake"
-    library = ModelLibrary(models_dir(values), _load_options(values), make_port, values.max_queue)
-    stored = _find(values.model, library.folder)
+    library = ModelLibrary(models_dir(values), load_options(values), make_port, values.max_queue)
+    stored = find_or_fetch(values.model, library.folder)
     library.add(stored)
     return library, stored.name
 
 
-def _load_options(values: Settings) -> LoadOptions:
+def load_options(values: Settings) -> LoadOptions:
     return LoadOptions(
         loader=values.loader,
         backend=values.backend,
@@ -104,7 +104,7 @@ def _load_options(values: Settings) -> LoadOptions:
     )
 
 
-def _find(asked: str | None, folder: Path) -> StoredModel:
+def find_or_fetch(asked: str | None, folder: Path) -> StoredModel:
     """The model that was asked for; else the only one there; else the default model, which is fetched if need be."""
     if asked not in (None, "default"):
         return find_model(asked, folder, allow_path=True)
