@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_namespace, is_torch_namespace, to_device
 from numpy.typing import NDArray
 
-_BELOW_ONE = 1.0 - 2.0**-52
+BELOW_ONE = 1.0 - 2.0**-52
 
 Array = Any
 """An array of the namespace in use, on the device in use."""
@@ -84,7 +84,7 @@ class Space:
         """How many of the running sums [B, N] are no more than `share` < 1 of the last: int64 [B, 1], less than N."""
         total = running[:, -1:]
         # a product that rounds up to the total would be past the end
-        return self.count(running <= self.xp.minimum(share * total, total * _BELOW_ONE))
+        return self.count(running <= self.xp.minimum(share * total, total * BELOW_ONE))
 
     def pick(self, array: Array, columns: Array) -> Array:
         """One column of each row: int64 [B, 1] of [B, N]."""

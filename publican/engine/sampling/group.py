@@ -13,14 +13,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from publican.core.sampling.orders import STEPS
+from publican.core.sampling.orders import PENALTY_STEPS, STEPS
 from publican.engine.sampling.batch import Batch, Feedback, Sampler
 from publican.engine.sampling.facts import VocabularyFacts
 from publican.engine.sampling.passes import Passes
+from publican.engine.sampling.short import FEW, Recipe, recipe_of
+from publican.engine.sampling.short import STEPS as SHORT
 from publican.engine.sampling.stack import ADAPTIVE_FLOOR, BIAS_STEPS, CUTTING, SELECTORS
 from publican.engine.sampling.state import RowState
 
 _TAIL = (ADAPTIVE_FLOOR, *SELECTORS)
+EDITING = frozenset((*BIAS_STEPS, *PENALTY_STEPS))
+"""Steps that change single tokens and look at nothing else."""
 
 
 class Call(NamedTuple):
@@ -39,6 +43,7 @@ class Group:
         batch: what samplers see of them.
         feedback: the samplers that want to know what was drawn.
         wants_raw, wants_processed: which members want log probabilities, and of what; places in the group.
+        recipes: for the short way, behind the first `num_edits` calls; None if the group cannot go it.
     """
 
     members: list[int]
@@ -48,6 +53,8 @@ class Group:
     feedback: list[Feedback]
     wants_raw: list[int]
     wants_processed: list[int]
+    recipes: list[Recipe] | None
+    num_edits: int
 
 
 def grouped(
@@ -68,7 +75,21 @@ def grouped(
         feedback = list(dict.fromkeys(call.sampler for call in calls if isinstance(call.sampler, Feedback)))
         wanting = [i for i, state in enumerate(batch.states) if state.num_logprobs is not None]
         raw = [i for i in wanting if not batch.states[i].params.processed_logprobs]
-        groups.append(Group(places, batch, calls, bool(is_greedy), feedback, raw, [i for i in wanting if i not in raw]))
+        processed = [i for i in wanting if i not in raw]
+        recipes = None if is_greedy or processed else _recipes(batch)
+        groups.append(
+            Group(
+                places,
+                batch,
+                calls,
+                bool(is_greedy),
+                feedback,
+                raw,
+                processed,
+                recipes,
+                sum(call.steps <= EDITING for call in calls),
+            )
+        )
     return groups
 
 
@@ -77,6 +98,20 @@ def _common_order(state: RowState) -> tuple[str, ...]:
     rest = iter(STEPS)
     own = (step for step in state.stack if step not in BIAS_STEPS and step not in _TAIL)
     return STEPS if all(step in rest for step in own) else state.order
+
+
+def _recipes(batch: Batch) -> list[Recipe] | None:
+    """What each row wants, if they are few, all on the host, and all want only what the short way knows."""
+    if not batch.space.is_numpy or len(batch.states) > FEW:
+        return None
+    recipes = []
+    for state in batch.states:
+        edits = next((i for i, step in enumerate(state.stack) if step not in EDITING), len(state.stack))
+        rest = state.stack[edits:]
+        if state.params.min_keep > 1 or not set(rest) <= SHORT:
+            return None
+        recipes.append(recipe_of(state.params, rest))
+    return recipes
 
 
 def _calls(steps: Sequence[str], samplers: dict[str, Sampler]) -> list[Call]:

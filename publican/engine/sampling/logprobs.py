@@ -40,7 +40,7 @@ def raw_rows(group: Group, rows: Rows) -> Rows | None:
     return copied
 
 
-def with_logprobs(group: Group, rows: Rows, raw: Rows | None, drawn: Drawn, tokens: Sequence[int]) -> list[Choice]:
+def with_logprobs(group: Group, rows: Rows, raw: Rows | None, drawn: Drawn | None, tokens: Sequence[int]) -> list[Choice]:
     """The choices of all members of a group."""
     choices = [Choice(TokenId(token)) for token in tokens]
     states = group.batch.states
@@ -52,6 +52,7 @@ def with_logprobs(group: Group, rows: Rows, raw: Rows | None, drawn: Drawn, toke
             choices[i] = choice
     if group.wants_processed:
         counts = [states[i].num_logprobs or 0 for i in range(len(states))]
+        assert drawn is not None
         some = certain(tokens, counts) if group.is_greedy else choices_of(rows, drawn.columns, choices_tokens(choices), counts)
         for i in group.wants_processed:
             choices[i] = some[i]

@@ -16,6 +16,7 @@ from publican.core.ids import TokenId
 from publican.core.sampling import SamplingParams
 from publican.core.tokenizer import Vocabulary
 from publican.engine.sampling.arrays import Space
+from publican.engine.sampling.draw import Drawn
 from publican.engine.sampling.facts import VocabularyFacts
 from publican.engine.sampling.group import Group, grouped
 from publican.engine.sampling.guidance import log_softmax
@@ -26,7 +27,7 @@ from publican.engine.sampling.rows import Rows
 from publican.engine.sampling.samplers import make_samplers
 from publican.engine.sampling.stack import order_of, stack_of
 from publican.engine.sampling.state import RowState
-from publican.engine.sampling.step import Draw, chosen, guide, own_logits, through_samplers
+from publican.engine.sampling.step import Draw, chosen, guide, own_logits, through_samplers, tokens_the_short_way
 
 __all__ = ["Choice", "Draw", "Pipeline", "Ranked"]
 
@@ -116,13 +117,20 @@ class Pipeline:
         with np.errstate(over="ignore"):  # -1e38 times ten is -inf, as it should be
             for group, rows, own in self._begun(logits, draws):
                 raw = raw_rows(group, rows)
-                if not (group.is_greedy and not group.calls and all(one.is_plain for one in own)):
-                    through_samplers(group, rows, own)
-                drawn = chosen(group, rows)
-                tokens = rows.space.get(drawn.tokens)[:, 0].tolist()
+                drawn, tokens = self._drawn(group, rows, own)
                 for place, choice in zip(group.members, with_logprobs(group, rows, raw, drawn, tokens), strict=True):
                     choices[place] = choice
         return choices
+
+    def _drawn(self, group: Group, rows: Rows, own: list[Draw]) -> tuple[Drawn | None, list[int]]:
+        """What comes out of a group, and its tokens on the host. The short way gives no columns; nobody wants them then."""
+        tokens = None if group.recipes is None else tokens_the_short_way(group, rows, own)
+        if tokens is not None:
+            return None, tokens
+        if not (group.is_greedy and not group.calls and all(one.is_plain for one in own)):
+            through_samplers(group, rows, own)
+        drawn = chosen(group, rows)
+        return drawn, rows.space.get(drawn.tokens)[:, 0].tolist()
 
     def process(self, logits: Array, draws: Sequence[Draw]) -> Array:
         """The logits from which each draw would be made, -inf where a token is out: [len(draws), V]. Nothing is drawn."""

@@ -25,11 +25,15 @@ class Skew:
         xp = rows.xp
         rows.settle()
         order = xp.argsort(-rows.logits, axis=-1, stable=True)
-        running = rows.space.running(xp.take_along_axis(rows.weights, order, axis=-1))
+        weights = xp.astype(xp.take_along_axis(rows.weights, order, axis=-1), xp.float64)
+        running = rows.space.running(weights)
         exponent = batch.take(self._exponent)
-        bent = (running / running[:, -1:]) ** exponent
-        parts = bent - xp.concat((xp.zeros_like(bent[:, :1]), bent[:, :-1]), axis=-1)
+        # c_i^x - c_{i-1}^x, as c_i^x · (1 - (c_{i-1} / c_i)^x), so that the tail does not drown in rounding
+        share = xp.minimum(weights / running, xp.asarray(1.0 - 2.0**-53, dtype=xp.float64, device=rows.space.device))
+        parts = -xp.expm1(exponent * xp.log1p(-share))
+        parts = xp.concat((xp.ones_like(parts[:, :1]), parts[:, 1:]), axis=-1)
         some = parts > 0.0
-        logits = xp.where(some, xp.log(xp.where(some, parts, xp.ones_like(parts))), -xp.inf)
+        logits = exponent * xp.log(running / running[:, -1:]) + xp.log(xp.where(some, parts, xp.ones_like(parts)))
+        logits = xp.where(some, logits, -xp.inf)
         logits = xp.take_along_axis(logits, xp.argsort(order, axis=-1, stable=True), axis=-1)
         rows.replace(xp.where(exponent == 1.0, rows.logits, xp.astype(logits, rows.logits.dtype)))

@@ -10,12 +10,13 @@ import numpy as np
 from publican.core.ids import TokenId
 from publican.engine.sampling.arrays import Array, Space
 from publican.engine.sampling.draw import Drawn, draw, likeliest
-from publican.engine.sampling.group import Group
+from publican.engine.sampling.group import Call, Group
 from publican.engine.sampling.guidance import guided
 from publican.engine.sampling.masks import banned_of, barrier, byte_table
 from publican.engine.sampling.passes import Passes
 from publican.engine.sampling.rng import Purpose
 from publican.engine.sampling.rows import Rows
+from publican.engine.sampling.short import draw_rows
 
 
 class Draw(NamedTuple):
@@ -62,13 +63,21 @@ def guide(passes: Passes, part: Array, logits: Array, draws: Sequence[Draw], gro
 
 def through_samplers(group: Group, rows: Rows, draws: Sequence[Draw]) -> None:
     """Everything up to the draw."""
-    batch = group.batch
-    batch.begin()
+    begin(group, rows, draws)
+    run(group, rows, group.calls)
+
+
+def begin(group: Group, rows: Rows, draws: Sequence[Draw]) -> None:
+    """What comes before all samplers: sound logits, masks."""
+    group.batch.begin()
     rows.repair()
-    rows.min_keep = batch.keep("min_keep", lambda: _min_keep(group, rows))
+    rows.min_keep = group.batch.keep("min_keep", lambda: _min_keep(group, rows))
     _mask(group, rows, draws)
-    for call in group.calls:
-        call.sampler.apply(rows, batch, call.steps)
+
+
+def run(group: Group, rows: Rows, calls: Sequence[Call]) -> None:
+    for call in calls:
+        call.sampler.apply(rows, group.batch, call.steps)
 
 
 def chosen(group: Group, rows: Rows) -> Drawn:
@@ -79,6 +88,19 @@ def chosen(group: Group, rows: Rows) -> Drawn:
     for sampler in group.feedback:
         sampler.accept(rows, group.batch, drawn)
     return drawn
+
+
+def tokens_the_short_way(group: Group, rows: Rows, draws: Sequence[Draw]) -> list[int] | None:
+    """The drawn tokens of a group that has recipes; None if its logits must be repaired first, and nothing was changed then."""
+    assert group.recipes is not None
+    edits = group.num_edits
+    if edits or not all(one.is_plain for one in draws):
+        begin(group, rows, draws)
+        run(group, rows, group.calls[:edits])
+    else:
+        group.batch.begin()
+    uniforms = group.batch.uniform_host(Purpose.TOKEN)[:, 0].tolist()
+    return draw_rows(rows.passes, rows.logits, group.recipes, uniforms)
 
 
 def _min_keep(group: Group, rows: Rows) -> Array | None:

@@ -47,11 +47,15 @@ def quadratic_sampling(logits: Row, p: SamplingParams, known: Known) -> Row:
 
 def skew(logits: Row, p: SamplingParams, known: Known) -> Row:
     order = descending(logits)
-    running = np.cumsum(softmax(logits)[order])
-    bent = (running / running[-1]) ** math.exp(p.skew)
+    weights = softmax(logits)[order]
+    running = np.cumsum(weights)
+    x = math.exp(p.skew)
     out = np.full_like(logits, -np.inf)
     with np.errstate(divide="ignore"):
-        out[order] = np.log(np.diff(bent, prepend=0.0))
+        # the difference of neighbours in running**x, written so that it does not drown in rounding
+        difference = -np.expm1(x * np.log1p(-weights / running))
+        difference[0] = 1.0
+        out[order] = x * np.log(running / running[-1]) + np.log(difference)
     return out
 
 
