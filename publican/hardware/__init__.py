@@ -1,1 +1,1 @@
-"""What this machine has, and (to come) what fits where."""
+"""What this machine has, and by arithmetic what fits where. Nothing here loads anything; only `nvml` and `machine` look."""

@@ -1,4 +1,4 @@
-"""Cores and memory of this machine, as far as this process may use them."""
+"""Cores, memory and GPUs of this machine, as far as this process may use them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from publican.hardware.nvml import Gpu, Nvml, load_nvml, read_gpus
+
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -16,22 +18,56 @@ class Machine:
     """Attributes:
     num_cores: physical cores that this process may run on; compute threads beyond them only get in each other's way.
     total_bytes: memory in all; `available_bytes`: what could be taken now without swapping.
+    gpus: in the order of the PCI bus; `gpu_note` says why there are none, or not all.
     """
 
     num_cores: int
     total_bytes: int
     available_bytes: int
+    gpus: tuple[Gpu, ...] = ()
+    gpu_note: str = ""
+
+    @property
+    def is_unified(self) -> bool:
+        """Whether GPU and processor share one memory."""
+        return any(gpu.is_unified for gpu in self.gpus)
 
 
-def read_machine(cgroup: Path = _CGROUP) -> Machine:
-    """This machine, or the share of it that a container leaves (cgroup v2)."""
+def read_machine(cgroup: Path = _CGROUP, nvml: Nvml | None = None, visible: str | None = None) -> Machine:
+    """This machine, or the share of it that a container leaves (cgroup v2).
+
+    Args:
+        nvml: what GPUs are asked for; None asks for none.
+        visible: CUDA_VISIBLE_DEVICES; None is all.
+    """
     memory = psutil.virtual_memory()
     total, available = memory.total, memory.available
     limit = _number(cgroup / "memory.max")
     if limit is not None and limit < total:
-        used = _number(cgroup / "memory.current") or 0
-        total, available = limit, min(available, max(0, limit - used))
-    return Machine(_num_cores(cgroup), total, available)
+        total, available = limit, min(available, max(0, limit - _used_bytes(cgroup)))
+    gpus = read_gpus(nvml, (total, available), visible)
+    return Machine(_num_cores(cgroup), total, available, gpus.found, gpus.note)
+
+
+def read_this_machine(visible: str | None = None) -> Machine:
+    """`read_machine` with whatever NVML is installed."""
+    return read_machine(nvml=load_nvml(), visible=visible)
+
+
+def described_machine(gpu_bytes: tuple[int, ...], ram_bytes: int, num_cores: int) -> Machine:
+    """A machine that is elsewhere, or that somebody thinks of buying: nothing else runs on it."""
+    gpus = tuple(Gpu(f"GPU {i}", size, size, index=i) for i, size in enumerate(gpu_bytes))
+    return Machine(num_cores, ram_bytes, ram_bytes, gpus, "")
+
+
+def _used_bytes(cgroup: Path) -> int:
+    """What a container uses, without the file pages that it would give back at once: a model just read is in there."""
+    try:
+        stat = dict(line.split(maxsplit=1) for line in (cgroup / "memory.stat").read_text().splitlines() if " " in line)
+        reclaimable = int(stat.get("inactive_file", 0))
+    except (OSError, ValueError):
+        reclaimable = 0
+    return max(0, (_number(cgroup / "memory.current") or 0) - reclaimable)
 
 
 def _num_cores(cgroup: Path) -> int:

@@ -1,0 +1,155 @@
+"""GPUs as NVIDIA's management library sees them: how much memory each has, how much is free, and who has the rest.
+
+The binding (`nvidia-ml-py`) is optional and the driver may be missing: then there are no GPUs, and a note says why. Only
+reads; blocks for milliseconds, or up to a second where the driver has to wake up. Called on any thread but the event loop's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+Nvml = Any
+"""The module `pynvml`, or something with the same functions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One graphics card.
+
+    Attributes:
+        free_bytes: what could be taken now.
+        others_bytes: what other processes hold, as far as the driver tells (it does not under Windows and in containers).
+        index: in the order of the PCI bus, which is CUDA's too where CUDA_DEVICE_ORDER=PCI_BUS_ID.
+        is_unified: it has no memory of its own and uses the machine's; the sizes are then the machine's.
+    """
+
+    name: str
+    total_bytes: int
+    free_bytes: int
+    others_bytes: int = 0
+    index: int = 0
+    uuid: str = ""
+    is_unified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """What was found, and where that is nothing or not all, `note` says why in a sentence."""
+
+    found: tuple[Gpu, ...] = ()
+    note: str = ""
+
+
+def load_nvml() -> Nvml | None:
+    """The binding, or None where it is not installed."""
+    try:
+        import pynvml  # type: ignore[import-untyped]
+    except ImportError:
+        return None
+    return pynvml
+
+
+def read_gpus(nvml: Nvml | None, ram: tuple[int, int], visible: str | None = None) -> Gpus:
+    """The GPUs that this process may use.
+
+    Args:
+        ram: the machine's memory, in all and available: a unified GPU has that.
+        visible: CUDA_VISIBLE_DEVICES: indices or beginnings of UUIDs; None is all.
+    """
+    if nvml is None:
+        return Gpus(note="NVIDIA GPUs were not looked for: install nvidia-ml-py to have them seen.")
+    try:
+        with _session(nvml):
+            gpus = [gpu for gpu in _all(nvml, ram) if _is_visible(gpu, visible)]
+    except nvml.NVMLError as error:
+        return Gpus(note=f"No NVIDIA GPU can be seen ({error}).")
+    if not gpus:
+        hidden = " that CUDA_VISIBLE_DEVICES leaves visible" if visible is not None else ""
+        return Gpus(note=f"There is no NVIDIA GPU{hidden}.")
+    slices = [gpu for gpu in gpus if gpu.uuid.startswith("MIG-")]
+    if slices:  # a process can use one slice of a divided card, and no other card beside it
+        roomiest = max(slices, key=lambda gpu: gpu.free_bytes)
+        return Gpus((roomiest,), f"A card is divided (MIG), and one slice is all that a process can use: {roomiest.name}.")
+    return Gpus(tuple(gpus))
+
+
+def held_by(nvml: Nvml | None, pid: int) -> int | None:
+    """Bytes of GPU memory that process `pid` holds, all GPUs together; None where the driver does not tell."""
+    if nvml is None:
+        return None
+    total = None
+    try:
+        with _session(nvml):
+            for index in range(nvml.nvmlDeviceGetCount()):
+                for process in _processes(nvml, nvml.nvmlDeviceGetHandleByIndex(index)):
+                    if process.pid == pid and process.usedGpuMemory is not None:
+                        total = (total or 0) + process.usedGpuMemory
+    except nvml.NVMLError:
+        return None
+    return total
+
+
+@contextmanager
+def _session(nvml: Nvml) -> Iterator[None]:
+    nvml.nvmlInit()
+    try:
+        yield
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _all(nvml: Nvml, ram: tuple[int, int]) -> Iterator[Gpu]:
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        slices = list(_slices(nvml, handle))
+        for each in slices or [handle]:
+            yield _gpu(nvml, each, index, ram)
+
+
+def _slices(nvml: Nvml, handle: Any) -> Iterator[Any]:
+    """The parts of a card that is divided (MIG)."""
+    try:
+        current, _ = nvml.nvmlDeviceGetMigMode(handle)
+        count = nvml.nvmlDeviceGetMaxMigDeviceCount(handle) if current else 0
+    except nvml.NVMLError:
+        return
+    for i in range(count):
+        try:
+            yield nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, i)
+        except nvml.NVMLError:  # a place that is not taken
+            continue
+
+
+def _gpu(nvml: Nvml, handle: Any, index: int, ram: tuple[int, int]) -> Gpu:
+    gpu = Gpu(_text(nvml.nvmlDeviceGetName(handle)), *ram, index=index, uuid=_text(nvml.nvmlDeviceGetUUID(handle)))
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    except nvml.NVMLError:  # "not supported" is what chips without memory of their own say
+        return replace(gpu, is_unified=True)
+    others = sum(process.usedGpuMemory or 0 for process in _processes(nvml, handle))
+    return replace(gpu, total_bytes=memory.total, free_bytes=memory.free, others_bytes=others)
+
+
+def _processes(nvml: Nvml, handle: Any) -> list[Any]:
+    """Whoever holds memory of a card, each once: a process that draws and computes is in both lists."""
+    found: dict[int, Any] = {}
+    for name in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
+        try:
+            found.update((process.pid, process) for process in getattr(nvml, name)(handle))
+        except nvml.NVMLError:
+            continue
+    return list(found.values())
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else name
+
+
+def _is_visible(gpu: Gpu, visible: str | None) -> bool:
+    if visible is None:
+        return True
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    return any(name == str(gpu.index) or (not name.isdigit() and gpu.uuid.startswith(name)) for name in names)
