@@ -46,7 +46,7 @@ def fetch(
             running = asyncio.ensure_future(transfer(items, folder, session, watch))
             if stop_after is None:
                 return await running
-            while hub.sent_bytes("cdn") < stop_after and not running.done():  # noqa: ASYNC110
+            while hub.sent_bytes("cdn") < stop_after and not running.done():
                 await asyncio.sleep(0.005)
             running.cancel()
             await asyncio.wait([running])

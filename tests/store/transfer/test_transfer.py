@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -19,7 +20,7 @@ from publican.core.errors import ModelFileError
 from publican.store.transfer.events import FileDone, Progress, Repairing, Waiting
 from publican.store.transfer.part import PartFile
 from publican.store.transfer.pieces import Layout
-from tests.store.fake_hub import Fault, FakeHub, running_hub
+from tests.store.fake_hub import FakeHub, Fault, running_hub
 from tests.store.transfer.fetching import MIB, REPO, fetch
 
 DATA = os.urandom(20 * MIB + 12_345)
@@ -50,7 +51,7 @@ def test_several_connections_bring_a_file(hub: FakeHub, tmp_path: Path) -> None:
     progress = [event for event in events if isinstance(event, Progress)]
     assert progress[0].here_bytes == 0
     assert progress[-1].here_bytes == progress[-1].total_bytes == len(DATA) + len(SMALL)
-    assert all(a.here_bytes <= b.here_bytes for a, b in zip(progress, progress[1:], strict=False))
+    assert all(a.here_bytes <= b.here_bytes for a, b in itertools.pairwise(progress))
 
 
 def test_what_is_whole_is_not_fetched_again(hub: FakeHub, tmp_path: Path) -> None:
