@@ -28,6 +28,7 @@ from publican.apis.ooba import streams as ooba_streams
 from publican.apis.ooba.errors import OOBA
 from publican.apis.openai import routes as openai
 from publican.apis.openai.errors import OPENAI
+from publican.apis.path_keys import PathKeys
 from publican.apis.respond import refusal
 from publican.apis.server import Authenticate, Server
 from publican.apis.sockets import session
@@ -41,7 +42,7 @@ DIALECTS: tuple[Dialect, ...] = (OPENAI, OOBA, house.HOUSE)
 
 
 def all_routes() -> tuple[Route, ...]:
-    """Every route there is. A method of a path stands here once."""
+    """Every route there is. Where a method of a path stands here several times, the body says whose it is (`Route.when`)."""
     routes = (*house.routes(), *openai.routes(), *ooba.routes())
     return (*routes, house.openapi(document(routes)))
 
@@ -55,10 +56,13 @@ def create_app(host: Host, config: ApiConfig, authenticate: Authenticate) -> Sta
         authenticate: called with the key of every call that needs one; may be a coroutine function.
     """
     server = Server(host, config, authenticate, Metrics(host.status, config.registry))
-    paths: dict[str, dict[str, ASGIApp]] = {}
+    paths: dict[str, dict[str, list[Route]]] = {}
     for route in all_routes():
-        paths.setdefault(route.path, {})[route.method] = Endpoint(server, route)
-    by_path = [Path(path, Methods(methods), methods=list(methods)) for path, methods in paths.items()]
+        paths.setdefault(route.path, {}).setdefault(route.method, []).append(route)
+    by_path = [
+        Path(path, Methods({name: Endpoint(server, routes) for name, routes in methods.items()}), methods=list(methods))
+        for path, methods in paths.items()
+    ]
     return _application(server, [*by_path, *_sockets(server)])
 
 
@@ -86,6 +90,7 @@ def _application(server: Server, routes: list[BaseRoute]) -> Starlette:
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
     app.router.redirect_slashes = False  # a redirect would lose a POST's body
     app.add_middleware(Guard, config=server.config, refuse=refuse_at)
+    app.add_middleware(PathKeys)  # outermost: nothing else may see a key in a path
     app.state.server = server
     return app
 

@@ -23,8 +23,8 @@ _MANY_DIGITS = re.compile(rb"\d{19}")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-async def read_object(request: Request, max_bytes: int) -> dict[str, Any]:
-    """The JSON object in the body of `request`.
+async def read_object(request: Request, max_bytes: int, may_be_empty: bool = False) -> dict[str, Any]:
+    """The JSON object in the body of `request`; no body at all is an empty one, where that `may_be`.
 
     Raises:
         InvalidRequest, BodyTooLarge: it is no such thing.
@@ -33,7 +33,8 @@ async def read_object(request: Request, max_bytes: int) -> dict[str, Any]:
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise InvalidRequest(f"The body is compressed ({encoding[:40]!r}); send it as it is.")
-    return parse_object(await _read(request, max_bytes))
+    data = await _read(request, max_bytes)
+    return {} if may_be_empty and not data.strip() else parse_object(data)
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
+from publican.core.presets import Presets
+
 
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
@@ -25,6 +27,7 @@ class ApiConfig:
             gets the right status; one that comes later arrives in the stream.
         ping_s: the longest silence on a stream, and between the spaces that keep a waiting answer alive.
         patience_s: how long a non-streaming answer may be silent before its status is sent with a first space.
+        presets: the sampler presets that a request may name.
         registry: where the metrics of this server are collected.
     """
 
@@ -37,4 +40,5 @@ class ApiConfig:
     commit_s: float = 3.0
     ping_s: float = 15.0
     patience_s: float = 25.0
+    presets: Presets = field(default_factory=Presets)
     registry: CollectorRegistry = field(default_factory=lambda: CollectorRegistry(auto_describe=False))

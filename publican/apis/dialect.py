@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp
 
 from publican.apis.errors import STATUSES
@@ -22,23 +21,42 @@ class Auth(StrEnum):
     """Who may use a route."""
 
     OPEN = "open"
+    GUEST = "guest"
+    """Anybody; who shows no key is a caller without a name. A wrong key is refused all the same."""
     KEY = "key"
     """Whoever `authenticate` accepts."""
     ADMIN = "admin"
     """Whoever `authenticate` says is an admin."""
 
 
-def key_in_headers(headers: Mapping[str, str]) -> str | None:
-    """The key as most clients send it: ``Authorization: Bearer KEY``, or the key alone there, or ``X-Api-Key``.
+KeyIn = Callable[[Mapping[str, str]], str | None]
+"""Finds the caller's key among headers (with names in lower case)."""
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """``Authorization: Bearer KEY``, or the key alone there.
 
     A client with no key may still send ``Authorization: Bearer`` with nothing behind it; that is no key.
     """
     scheme, _, key = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer":
-        key = key.strip()
-    elif not key:
-        key = scheme
-    return key or headers.get("x-api-key", "").strip() or None
+        return key.strip() or None
+    return key or scheme or None
+
+
+def key_in_headers(headers: Mapping[str, str]) -> str | None:
+    """The key in any of the places where clients put it; `Authorization` is looked at first."""
+    return bearer(headers) or headers.get("x-api-key", "").strip() or headers.get("x-admin-key", "").strip() or None
+
+
+def own_header_first(*names: str) -> KeyIn:
+    """The same for a dialect with headers of its own, which then count for more than `Authorization`."""
+
+    def key_in(headers: Mapping[str, str]) -> str | None:
+        own = (headers.get(name, "").strip() for name in names)
+        return next((key for key in own if key), None) or key_in_headers(headers)
+
+    return key_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +76,7 @@ class Dialect:
     prefixes: tuple[str, ...]
     error_body: Callable[[PublicanError, int], Any]
     statuses: Mapping[type[PublicanError], int] = field(default_factory=lambda: STATUSES)
-    key_in: Callable[[Headers], str | None] = key_in_headers
+    key_in: KeyIn = key_in_headers
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -73,6 +91,8 @@ class Route:
     Attributes:
         body: what the body should look like, for the OpenAPI document. None: whatever is sent is not read.
         sampling: whether the body takes sampling parameters beside those of `body`.
+        bodiless: an empty body will do, and is an empty object.
+        when: where several dialects have this path, whether a body is this one's. The last of them takes all that is left.
     """
 
     method: str
@@ -83,6 +103,13 @@ class Route:
     summary: str
     body: type[BaseModel] | None = None
     sampling: bool = False
+    bodiless: bool = False
+    when: Callable[[Mapping[str, Any]], bool] | None = None
+
+
+def has(*names: str) -> Callable[[Mapping[str, Any]], bool]:
+    """For `Route.when`: a body that says one of `names`."""
+    return lambda body: any(body.get(name) is not None for name in names)
 
 
 Say = Callable[[Any], Awaitable[None]]

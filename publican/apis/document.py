@@ -22,8 +22,8 @@ _RESPONSES = {
 def document(routes: Iterable[Route]) -> dict[str, Any]:
     """All `routes` in OpenAPI 3.1."""
     paths: dict[str, dict[str, Any]] = {}
-    for route in routes:
-        paths.setdefault(route.path.replace(":path}", "}"), {})[route.method.lower()] = _operation(route)
+    for (path, method), shared in _by_operation(routes).items():
+        paths.setdefault(path, {})[method] = _operation(shared)
     return {
         "openapi": "3.1.0",
         "info": {"title": "publican", "version": __version__},
@@ -32,14 +32,23 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
     }
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _by_operation(routes: Iterable[Route]) -> dict[tuple[str, str], list[Route]]:
+    found: dict[tuple[str, str], list[Route]] = {}
+    for route in routes:
+        found.setdefault((route.path.replace(":path}", "}"), route.method.lower()), []).append(route)
+    return found
+
+
+def _operation(routes: list[Route]) -> dict[str, Any]:
+    """One method of a path, of as many dialects as have it."""
+    route = routes[-1]
     operation: dict[str, Any] = {
         "operationId": f"{route.method} {route.path}",
-        "tags": [route.dialect.name],
-        "summary": route.summary,
+        "tags": [own.dialect.name for own in routes],
+        "summary": " / ".join(own.summary for own in routes),
         "responses": _RESPONSES,
     }
-    if route.auth is not Auth.OPEN:
+    if route.auth in (Auth.KEY, Auth.ADMIN):
         operation["security"] = [{"key": []}]
     names = [part[1:-1].partition(":")[0] for part in route.path.split("/") if part.startswith("{")]
     if names:
@@ -47,7 +56,9 @@ def _operation(route: Route) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for name in names
         ]
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _body(route)}}}
+        bodies = [_body(own) for own in routes]
+        schema = bodies[0] if len(bodies) == 1 else {"anyOf": bodies}
+        operation["requestBody"] = {"required": not route.bodiless, "content": {"application/json": {"schema": schema}}}
     return operation
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Wi
 
 from publican.core.errors import InvalidParameter, Unsupported
 from publican.core.ids import TokenId
+from publican.core.presets import Presets
 from publican.core.sampling import SamplingParams
 from publican.core.sampling.wire import sampling_params
 
@@ -72,13 +73,13 @@ def as_invalid(error: ValidationError) -> InvalidParameter:
     return InvalidParameter(place[:100] or "body", text[:1].lower() + text[1:].rstrip(".") + ".")
 
 
-def sampling_from(dialect: str, body: Mapping[str, Any]) -> SamplingParams:
-    """The sampling parameters in `body`, under all names that `dialect` has for them.
+def sampling_from(dialect: str, body: Mapping[str, Any], presets: Presets | None = None) -> SamplingParams:
+    """The sampling parameters in `body`, under all names that `dialect` has for them, over the preset that it names.
 
     Raises:
-        InvalidParameter: a value is of the wrong type or out of its range, named as the caller named it.
+        InvalidParameter: a value is of the wrong type or out of its range, named as the caller named it; or no such preset.
     """
-    return sampling_params(dialect, body)
+    return sampling_params(dialect, body, (presets or Presets()).of_request(body))
 
 
 def token_ids(name: str, value: Any) -> tuple[TokenId, ...]:

@@ -8,8 +8,27 @@ from itertools import groupby
 
 from publican.apis.feed import Item
 from publican.core.errors import PublicanError
-from publican.core.events import ChoiceFinished, Delta, Failed, Finished, FinishReason, Started, Usage
+from publican.core.events import (
+    ChoiceFinished,
+    Delta,
+    Failed,
+    Finished,
+    FinishReason,
+    Started,
+    TokenOutput,
+    ToolCallDelta,
+    Usage,
+)
 from publican.core.ids import TokenId
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """A call of a tool so far; `arguments` is JSON text."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
 
 
 @dataclass(slots=True)
@@ -18,12 +37,31 @@ class Choice:
 
     index: int
     deltas: list[Delta] = field(default_factory=list)
+    calls: dict[int, ToolCall] = field(default_factory=dict)
     reason: FinishReason = FinishReason.ABORTED
     stopped_by: str | TokenId | None = None
 
     @property
     def text(self) -> str:
         return "".join(delta.text for delta in self.deltas)
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(delta.reasoning for delta in self.deltas)
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """In the order in which they began."""
+        return list(self.calls.values())
+
+    @property
+    def tokens(self) -> list[TokenOutput]:
+        return [token for delta in self.deltas for token in delta.tokens]
+
+    def call(self, delta: ToolCallDelta) -> None:
+        call = self.calls.setdefault(delta.call, ToolCall())
+        call.id, call.name = call.id or delta.id, call.name or delta.name
+        call.arguments += delta.arguments
 
 
 @dataclass(slots=True)
@@ -45,6 +83,8 @@ class Fold:
             match event:
                 case Delta():
                     self.choice(base + event.index).deltas.append(event)
+                case ToolCallDelta():
+                    self.choice(base + event.index).call(event)
                 case ChoiceFinished():
                     choice = self.choice(base + event.index)
                     choice.reason, choice.stopped_by = event.reason, event.stopped_by
@@ -75,12 +115,16 @@ def merge(items: list[Item]) -> list[Item]:
     return merged
 
 
-def _whose_text(item: Item) -> int | None:
-    """The index of the choice that `item` is text of; None for anything else."""
-    return item.base + item.event.index if type(item.event) is Delta else None
+def _whose_text(item: Item) -> tuple[int, bool] | None:
+    """The index of the choice that `item` is text of, and whether it is reasoning; None for anything else, and for both."""
+    event = item.event
+    if type(event) is not Delta or (event.reasoning and event.text):
+        return None
+    return item.base + event.index, bool(event.reasoning)
 
 
 def _joined(run: list[Item]) -> Item:
     deltas = [item.event for item in run if isinstance(item.event, Delta)]
     tokens = tuple(token for delta in deltas for token in delta.tokens)
-    return Item(run[0].base, Delta(deltas[0].index, "".join(delta.text for delta in deltas), tokens))
+    text, reasoning = "".join(delta.text for delta in deltas), "".join(delta.reasoning for delta in deltas)
+    return Item(run[0].base, Delta(deltas[0].index, text, tokens, reasoning))

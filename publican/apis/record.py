@@ -9,11 +9,12 @@ import json
 import logging
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 from publican.apis.metrics import Metrics
 from publican.core.errors import PublicanError
-from publican.core.events import ChoiceFinished, Delta, Event, Failed, Finished, Started, Usage
+from publican.core.events import ChoiceFinished, Delta, Event, Failed, Finished, Started, ToolCallDelta, Usage
 from publican.core.request import Request
 
 log = logging.getLogger("publican.requests")
@@ -42,6 +43,7 @@ class Record:
         self._usage: Usage | None = None
         self._reasons: list[str] = []
         self._error: PublicanError | None = None
+        self._watcher: Callable[[Event], None] | None = None
         self._ended = False
 
     @property
@@ -52,12 +54,19 @@ class Record:
         """The call turned out to be these requests to `model`."""
         self._requests, self._model = requests, model
 
+    def watch(self, watcher: Callable[[Event], None]) -> None:
+        """Tell `watcher` of every event too."""
+        self._watcher = watcher
+
     def saw(self, base: int, event: Event) -> None:
         """An event arrived. Called for each token, so it does little."""
-        if type(event) is Delta:
+        if self._watcher is not None:
+            self._watcher(event)
+        if type(event) is Delta or type(event) is ToolCallDelta:
             now = time.perf_counter()
             index = base + event.index
-            self._num_completion_tokens += len(event.tokens)
+            if type(event) is Delta:
+                self._num_completion_tokens += len(event.tokens)
             newest = self._newest_s.get(index)
             if newest is not None:
                 self._metrics.inter_token_s.observe(now - newest)

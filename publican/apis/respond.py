@@ -69,7 +69,7 @@ class _Answer:
         call.record.asks(self._requests, call.server.model_name(self._requests[0].model))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(_hang_up(receive))
+        gone = asyncio.ensure_future(hang_up(receive))
         feed = Feed(gone, self._call.record.saw)
         try:
             feed.open(self._call.host, self._requests)
@@ -95,15 +95,15 @@ class _Answer:
 
     async def _begin(self, send: Send, headers: Headers) -> None:
         self._started = True
-        await _start(send, 200, {**headers, **self._headers})
+        await begin(send, 200, {**headers, **self._headers})
 
     async def _fail(self, error: PublicanError, send: Send) -> int:
         if self._started:
-            await _body(send, self._last_words(error))
+            await body(send, self._last_words(error))
             return 200
         answer = refusal(self._call.route.dialect, error)
         self._started = True
-        await answer(_HTTP, _never, send)
+        await answer(_HTTP, nothing, send)
         return answer.status_code
 
     @property
@@ -128,7 +128,7 @@ class StreamAnswer(_Answer):
         while True:
             data = self._say(items)
             if data or feed.ended:
-                await _body(send, data, more=not feed.ended)
+                await body(send, data, more=not feed.ended)
             if feed.ended:
                 return 200
             items = await feed.take(config.ping_s)
@@ -165,10 +165,10 @@ class WholeAnswer(_Answer):
             return await self._fail(fold.error, send)
         value = self._whole(fold)
         if self._started:
-            await _body(send, encode(value))
+            await body(send, encode(value))
         else:
             self._started = True
-            await Json(value, 200, self._headers)(_HTTP, _never, send)
+            await Json(value, 200, self._headers)(_HTTP, nothing, send)
         return 200
 
     async def _collect(self, feed: Feed, fold: Fold, send: Send) -> None:
@@ -180,7 +180,7 @@ class WholeAnswer(_Answer):
             if now_s() >= space_due_s and not feed.ended:
                 if not self._started:
                     await self._begin(send, {"content-type": "application/json"})
-                await _body(send, b" ", more=True)
+                await body(send, b" ", more=True)
                 space_due_s = now_s() + config.ping_s
 
     def _last_words(self, error: PublicanError) -> bytes:
@@ -192,20 +192,20 @@ def encode(value: Any) -> bytes:
     return compact(value).encode()
 
 
-async def _hang_up(receive: Receive) -> None:
+async def hang_up(receive: Receive) -> None:
     """Returns when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _never() -> Any:
+async def nothing() -> Any:
     raise AssertionError("a complete answer reads nothing")
 
 
-async def _start(send: Send, status: int, headers: Headers) -> None:
+async def begin(send: Send, status: int, headers: Headers) -> None:
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
 
 
-async def _body(send: Send, body: bytes, more: bool = False) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": more})
+async def body(send: Send, data: bytes, more: bool = False) -> None:
+    await send({"type": "http.response.body", "body": data, "more_body": more})

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from publican.apis.body import parse_object
 from publican.apis.dialect import SocketRoute
 from publican.apis.errors import ClientGone, as_public, status_of
+from publican.apis.path_keys import IN_ADDRESS
 from publican.apis.record import GONE, Record
 from publican.apis.respond import encode
 from publican.apis.server import Call, Server
@@ -40,7 +41,7 @@ def session(server: Server, route: SocketRoute) -> Callable[[WebSocket], Awaitab
     async def run(websocket: WebSocket) -> None:
         try:
             key = route.dialect.key_in(websocket.headers) or websocket.query_params.get("key")
-            caller = await server.caller_of(key, route.auth) if key else None
+            caller = await server.caller_of(key, route.auth, IN_ADDRESS in websocket.scope) if key else None
             await websocket.accept()
         except NotAllowed as error:
             await websocket.close(1008, _reason(error))  # before accepting: the handshake is answered with 403
@@ -112,7 +113,7 @@ async def _answer(server: Server, route: SocketRoute, websocket: WebSocket, mess
         body = parse_object(message)
         caller = caller or await server.caller_of(_key_in_body(body), route.auth)
         record.user = caller.user
-        await route.handler(Call(server, route, caller, record, body, websocket.path_params, messages.gone), say)
+        await route.handler(Call(server, route, caller, record, body, websocket.path_params, gone=messages.gone), say)
         record.end(_SWITCHING)
     except ClientGone:
         record.end(GONE)

@@ -25,8 +25,9 @@ quote = json.encoder.encode_basestring_ascii
 """A string as JSON, in ASCII."""
 
 
-def event(value: Any) -> str:
-    return f"data: {compact(value)}\n\n"
+def event(value: Any, name: str = "") -> str:
+    """An event; its `name` stands on a line of its own, for the dialects that have names for them."""
+    return f"event: {name}\ndata: {compact(value)}\n\n" if name else f"data: {compact(value)}\n\n"
 
 
 def comment(queued: Queued | None) -> bytes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from publican.core.backend import ModelCard, Status
+from publican.core.backend import Embeddings, ModelCard, Progress, PullProgress, Status, no_progress
 from publican.core.errors import InvalidParameter, ModelNotFound, PublicanError
 from publican.core.events import (
     ChoiceFinished,
@@ -23,9 +23,28 @@ from publican.core.events import (
     Usage,
 )
 from publican.core.ids import RequestId, TokenId
+from publican.core.model_info import InfillTokens, ModelInfo
 from publican.core.request import Caller, ChatPrompt, Prompt, Request, TextPrompt, TokenPrompt
 
 FOREVER = 3600.0
+
+TINY = ModelInfo(
+    name="tiny",
+    format="gguf",
+    architecture="llama",
+    num_bytes=1_000_000,
+    num_parameters=134_515_008,
+    modified_s=1_700_000_000.0,
+    quantization="Q4_1",
+    trained_context_len=2_048,
+    hidden_size=576,
+    vocab_size=49_152,
+    chat_template="{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>{# tools #}",
+    bos="^",
+    eos="$",
+    infill=InfillTokens(TokenId(0xE001), TokenId(0xE002), TokenId(0xE003)),
+    metadata={"general.architecture": "llama", "llama.context_length": 2_048, "general.size_label": "135M"},
+)
 
 
 @dataclass(frozen=True)
@@ -85,14 +104,23 @@ class ScriptedHost:
     """Follows core.backend.Host. Text tokenises to one token per character."""
 
     script: Script = lambda request: answer(request, ["Hello", " world", "!"])
-    cards: tuple[ModelCard, ...] = (ModelCard("tiny", 2_048, True, 1_700_000_000),)
+    cards: tuple[ModelCard, ...] = (ModelCard("tiny", 2_048, True, 1_700_000_000, {"loader": "fake"}, 1_000_000),)
     refusal: Exception | None = None
     accept_s: float = 0.0
+    load_s: float = 0.0
     requests: list[Request] = field(default_factory=list)
     cancelled: list[RequestId] = field(default_factory=list)
     stopped: list[Caller] = field(default_factory=list)
+    ended: list[RequestId | None] = field(default_factory=list)
     loaded: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
-    current: Status = field(default_factory=lambda: Status(True, "ok", 2, 3, 0.25))
+    changed: list[tuple[str, ...]] = field(default_factory=list)
+    current: Status = field(default_factory=lambda: Status(True, "ok", 2, 3, 0.25, num_slots=4))
+    info: ModelInfo = TINY
+    pulling: Iterable[PullProgress | Pause | Exception] = (
+        PullProgress("reading what there is"),
+        PullProgress("fetching", "tiny.gguf", 50, 100),
+        PullProgress("fetching", "tiny.gguf", 100, 100),
+    )
 
     async def generate(self, request: Request) -> ScriptedStream:
         if self.accept_s:
@@ -123,16 +151,71 @@ class ScriptedHost:
         raise InvalidParameter("prompt", "is of no kind that this fake knows.")
 
     async def detokenize(self, tokens: tuple[TokenId, ...], model: str | None = None) -> str:
-        return "".join(map(chr, tokens))
+        return b"".join(await self.pieces(tokens)).decode()
+
+    async def pieces(self, tokens: tuple[TokenId, ...], model: str | None = None) -> tuple[bytes, ...]:
+        return tuple(self._piece(token) for token in tokens)
+
+    def _piece(self, token: TokenId) -> bytes:
+        if token >= 0x110000 or 0xD800 <= token < 0xE000:
+            raise InvalidParameter("tokens", f"holds token {token}, which this fake does not know.")
+        return chr(token).encode()
+
+    async def render(self, prompt: ChatPrompt, model: str | None = None) -> str:
+        turns = [f"<{message.role}>{message.content}" for message in prompt.messages]
+        return "".join(turns) if prompt.continue_last else "".join([*turns, "<assistant>"])
+
+    async def embed(self, prompts: tuple[Prompt, ...], model: str | None = None) -> Embeddings:
+        if self.refusal is not None:
+            raise self.refusal
+        return Embeddings(tuple((0.6, 0.8, 0.0) for _ in prompts), 3 * len(prompts))
+
+    async def describe(self, name: str | None = None) -> ModelInfo:
+        if name is None and not any(card.loaded for card in self.cards):
+            raise ModelNotFound("")
+        if name not in (None, *(card.name for card in self.cards)):
+            raise ModelNotFound(name or "", tuple(card.name for card in self.cards))
+        return self.info
+
+    async def pull(self, source: str) -> AsyncIterator[PullProgress]:
+        self.changed.append(("pull", source))
+        try:
+            for step in self.pulling:
+                if isinstance(step, Exception):
+                    raise step
+                if isinstance(step, Pause):
+                    await asyncio.sleep(step.seconds)
+                else:
+                    yield step
+        except asyncio.CancelledError:
+            self.changed.append(("stopped", source))
+            raise
+
+    async def delete(self, name: str) -> None:
+        self._must_have(name)
+        self.changed.append(("delete", name))
+
+    async def copy(self, name: str, new_name: str) -> None:
+        self._must_have(name)
+        self.changed.append(("copy", name, new_name))
+
+    def _must_have(self, name: str) -> None:
+        if name not in [card.name for card in self.cards]:
+            raise ModelNotFound(name, tuple(card.name for card in self.cards))
 
     def stop(self, caller: Caller, request: RequestId | None = None) -> int:
         self.stopped.append(caller)
-        return 0
+        self.ended.append(request)
+        return 0 if request is None else 1
 
-    async def load(self, name: str, options: Mapping[str, Any]) -> ModelCard:
+    async def load(self, name: str, options: Mapping[str, Any], progress: Progress = no_progress) -> ModelCard:
+        if self.load_s:
+            await asyncio.sleep(self.load_s)
         if self.refusal is not None:
             raise self.refusal
         self.loaded.append((name, options))
+        for done in (1, 2):
+            progress(done, 2)
         if name == "missing":
             raise ModelNotFound(name, ("tiny",))
         self.cards = (ModelCard(name, 4_096, True),)

@@ -1,39 +1,46 @@
 """Golden files: what a client sends, what the core is asked, what the core says, what the client gets.
 
-A case is a JSON file under tests/golden: `path`, `request` and `events` are written by hand; `core`, `response` and
-`stream` are what our translation makes of them, looked over by a person and then held. `python -m tests.apis.golden`
-writes those three anew; read the diff before you commit it.
+A case is a JSON file under tests/golden: `path` (and `method`, if it is not POST), `request` and `events` are written by hand;
+`status`, `core`, and `response` or `stream` are what the whole front makes of them today, looked over by a person and then
+held. `python -m tests.apis.golden [dialect …]` writes those anew; read the diff before you commit it.
+
+A case runs through the application itself, with a host that plays its events one at a time.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from publican.apis.feed import Item
-from publican.apis.fold import Fold
-from publican.apis.ooba import translate as ooba
-from publican.apis.ooba.routes import texts
-from publican.apis.openai import translate as openai
-from publican.apis.openai.forms import ChatCompletion, Completion
 from publican.core import events as core_events
 from publican.core.errors import EngineError
-from publican.core.events import Event, Failed, FinishReason, TokenOutput, TopLogprob, Usage
+from publican.core.events import Event, Failed, Finished, FinishReason, TokenOutput, TopLogprob, Usage
 from publican.core.ids import RequestId, TokenId
-from publican.core.request import Caller, Request
+from publican.core.request import Request
 from publican.core.sampling.wire import sampling_params
+from tests.apis.fake_host import Pause, ScriptedHost, Step
+from tests.apis.framing import is_stream
+from tests.apis.running import app_of, ask
 
 FOLDER = Path(__file__).parent.parent / "golden"
 CREATED_S = 1_700_000_000
-MODEL = "tiny"
-CALLER = Caller("someone")
+BY_HAND = ("about", "method", "path", "request", "events")
 
 
-def cases(dialect: str) -> list[Path]:
-    return sorted((FOLDER / dialect).glob("*.json"))
+def dialects() -> list[str]:
+    return sorted(folder.name for folder in FOLDER.iterdir())
+
+
+def cases(*names: str) -> list[Path]:
+    return sorted(path for name in names or dialects() for path in (FOLDER / name).glob("*.json"))
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -44,9 +51,21 @@ def load(path: Path) -> dict[str, Any]:
 # --- events
 
 
-def items_of(case: Mapping[str, Any]) -> list[Item]:
-    """`events` of a case: ``[type, {fields}]`` or ``[type, {fields}, base]``."""
-    return [Item(base[0] if base else 0, _event(kind, dict(fields))) for kind, fields, *base in case["events"]]
+def scripts_of(case: Mapping[str, Any]) -> list[list[Event]]:
+    """What each of a case's requests is told: `events` are ``[type, {fields}]`` or ``[type, {fields}, base]``.
+
+    A request is all that has one base; an end of everything at once is the end of each.
+    """
+    bases: dict[int, list[Event]] = {}
+    for kind, fields, *base in case.get("events", []):
+        event = _event(kind, dict(fields))
+        at = base[0] if base else 0
+        if isinstance(event, Finished | Failed) and not base and bases:
+            for index, base_of in enumerate(sorted(bases)):
+                bases[base_of].append(event if index == 0 or isinstance(event, Failed) else Finished(Usage(0, 0)))
+        else:
+            bases.setdefault(at, []).append(event)
+    return [bases[base] for base in sorted(bases)]
 
 
 def _event(kind: str, fields: dict[str, Any]) -> Event:
@@ -72,51 +91,41 @@ def _piece(text: str) -> bytes:
     return bytes.fromhex(text[4:]) if text.startswith("hex:") else text.encode()
 
 
-# --- what our translation makes of a case
+# --- what the front makes of a case
 
 
-def made_of(path: Path) -> dict[str, Any]:
-    """`core`, and `response` or `stream`, as they come out today."""
-    case = load(path)
-    return _openai(case) if path.parent.name == "openai" else _ooba(case)
+def made_of(case: Mapping[str, Any]) -> dict[str, Any]:
+    """`status`, `core`, and `response` or `stream`, as they come out today."""
+    scripts = iter(scripts_of(case))
 
+    def script(request: Request) -> Iterator[Step]:
+        for event in next(scripts):
+            yield event
+            yield from [Pause(0)] * 3  # so that each event arrives alone
 
-def _openai(case: Mapping[str, Any]) -> dict[str, Any]:
-    chat = case["path"] == "/v1/chat/completions"
-    asked = openai.chat(case["request"], CALLER) if chat else openai.completion(case["request"], CALLER)
-    form = ChatCompletion if chat else Completion
-    first = replace(asked.requests[0], id=RequestId("chatcmpl-1" if chat else "cmpl-1"))
-    answer = form(first, asked.shape, MODEL, CREATED_S)
-    made: dict[str, Any] = {"core": [_core(request) for request in asked.requests]}
-    items = items_of(case)
-    if asked.shape.stream:
-        made["stream"] = streamed(answer, items).decode("ascii").split("\n")
+    host = ScriptedHost(script)
+    with _still_clock():
+        answer = ask(app_of(host), case.get("method", "POST"), case["path"], case.get("request"))
+    made: dict[str, Any] = {"status": answer.status_code, "core": [core_of(request) for request in host.requests]}
+    if is_stream(answer):
+        made["stream"] = answer.content.decode("ascii").split("\n")
     else:
-        fold = Fold()
-        fold.add(items)
-        made["response"] = answer.whole(fold)
+        made["response"] = json.loads(answer.content) if answer.content else None
     return made
 
 
-def streamed(answer: Any, items: list[Item]) -> bytes:
-    """What a stream says if each event comes alone."""
-    return b"".join(
-        answer.failed(item.event.error) if isinstance(item.event, Failed) else answer.render([item]) for item in items
-    )
+@contextmanager
+def _still_clock() -> Iterator[None]:
+    """The same time and the same ids on every run."""
+    numbers = itertools.count(1)
+    with (
+        mock.patch("time.time", return_value=float(CREATED_S)),
+        mock.patch("uuid.uuid4", side_effect=lambda: uuid.UUID(int=next(numbers))),
+    ):
+        yield
 
 
-def _ooba(case: Mapping[str, Any]) -> dict[str, Any]:
-    fold = Fold()
-    fold.add(items_of(case))
-    if case["path"] == "/api/v1/generate":
-        request = ooba.generate(case["request"], CALLER)
-        return {"core": [_core(request)], "response": texts(fold)}
-    asked = ooba.chat(case["request"], CALLER)
-    history = asked.histories.after("".join(choice.text for choice in fold.in_order()))
-    return {"core": [_core(asked.request)], "response": {"results": [{"history": history}]}}
-
-
-def _core(request: Request) -> dict[str, Any]:
+def core_of(request: Request) -> dict[str, Any]:
     """A request as JSON: what its dialect does not say by silence."""
     plain = asdict(replace(request, id=RequestId("")))
     kind = type(request.prompt).__name__
@@ -130,8 +139,8 @@ def _core(request: Request) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for file in (*cases("openai"), *cases("ooba")):
+    for file in cases(*sys.argv[1:]):
         case = load(file)
-        inputs = {name: case[name] for name in ("about", "path", "request", "events")}
-        file.write_text(json.dumps({**inputs, **made_of(file)}, indent=1, ensure_ascii=False) + "\n")
+        inputs = {name: case[name] for name in BY_HAND if name in case}
+        file.write_text(json.dumps({**inputs, **made_of(case)}, indent=1, ensure_ascii=False) + "\n")
         print(file.relative_to(FOLDER.parent))

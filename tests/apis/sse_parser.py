@@ -7,22 +7,33 @@ from typing import Any
 
 
 class SseParser:
-    """`feed` it bytes; `events` are the data of complete events, `comments` the lines that clients skip."""
+    """`feed` it bytes; `events` are the data of complete events, `comments` the lines that clients skip.
 
-    def __init__(self) -> None:
+    Args:
+        named: every event has a name on a line of its own; `names` are those.
+    """
+
+    def __init__(self, named: bool = False) -> None:
         self.events: list[str] = []
+        self.names: list[str] = []
         self.comments: list[str] = []
+        self._named = named
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
         *complete, self._rest = (self._rest + data).split(b"\n\n")
         for block in complete:
             lines = block.decode("ascii").split("\n")
-            assert len(lines) == 1, f"an event of more than one line: {lines}"
-            line = lines[0]
-            if line.startswith(":"):
-                self.comments.append(line)
+            if lines[0].startswith(":"):
+                assert len(lines) == 1
+                self.comments.append(lines[0])
                 continue
+            if self._named:
+                name = lines.pop(0)
+                assert name.startswith("event: "), f"not 'event: ' with one space: {name!r}"
+                self.names.append(name[7:])
+            assert len(lines) == 1, f"an event of more than one line of data: {lines}"
+            line = lines[0]
             assert line.startswith("data: "), f"not 'data: ' with one space: {line!r}"
             assert line[6:], "an event without data"
             self.events.append(line[6:])

@@ -3,64 +3,94 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.apis.golden import cases, load, made_of
-from tests.apis.sse_parser import parse_sse
+from tests.apis.framing import parser_of
+from tests.apis.golden import cases, dialects, load, made_of
 
-ALL = [*cases("openai"), *cases("ooba")]
+ALL = cases()
 STREAMS = [path for path in ALL if "stream" in load(path)]
+Values = Iterable[dict[str, Any]]
 
 
-def test_there_are_golden_files() -> None:
-    assert len(ALL) >= 20
-    assert len(STREAMS) >= 7
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
 
 
-@pytest.mark.parametrize("path", ALL, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_dialect_has_golden_files_and_those_that_stream_have_streams() -> None:
+    assert set(dialects()) >= set(WHAT_A_STREAM_SAYS)
+    assert {path.parent.name for path in STREAMS} >= set(WHAT_A_STREAM_SAYS)
+
+
+@pytest.mark.parametrize("path", ALL, ids=name_of)
 def test_golden(path: Path) -> None:
     case = load(path)
-    made = made_of(path)
-    assert made["core"] == case["core"]
-    for name in ("response", "stream"):
-        assert made.get(name) == case.get(name)
+    made = made_of(case)
+    for name in ("status", "core", "response", "stream"):
+        assert made.get(name) == case.get(name), name
 
 
-@pytest.mark.parametrize("path", STREAMS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", STREAMS, ids=name_of)
 def test_streams_are_the_same_cut_at_every_byte(path: Path) -> None:
-    data = "\n".join(load(path)["stream"]).encode("ascii")
-    whole = parse_sse(data)
-    assert whole.events[-1] == "[DONE]"
+    case = load(path)
+    data = "\n".join(case["stream"]).encode("ascii")
+    whole = parser_of(case["path"])
+    whole.feed(data)
+    whole.end()
     assert whole.values
     for at in range(1, len(data)):
-        parser = parse_sse(data[:0])
+        parser = parser_of(case["path"])
         parser.feed(data[:at])
         parser.feed(data[at:])
         parser.end()
         assert parser.events == whole.events
-    assert parse_sse(data, size=1).events == whole.events
+    parser = parser_of(case["path"])
+    for at in range(len(data)):
+        parser.feed(data[at : at + 1])
+    parser.end()
+    assert parser.events == whole.events
 
 
-@pytest.mark.parametrize("path", STREAMS, ids=lambda p: p.stem)
-def test_a_stream_says_what_the_whole_answer_says(path: Path) -> None:
-    """Whatever is said in pieces is what would have been said at once."""
-    case = load(path)
-    values: list[Any] = [json.loads(line[6:]) for line in case["stream"] if line.startswith("data: {")]
-    if any("error" in value for value in values):
-        assert set(values[-1]) == {"error"}
-        return
-    texts: dict[int, str] = {}
+# --- what a stream says is what would have been said at once
+
+
+def openai(values: Values) -> dict[int, str]:
+    said: dict[int, str] = {}
     for choice in (choice for value in values for choice in value["choices"]):
-        piece = choice["text"] if "text" in choice else choice["delta"].get("content", "")
-        texts[choice["index"]] = texts.get(choice["index"], "") + piece
+        piece = choice["text"] if "text" in choice else choice["delta"].get("content") or ""
+        said[choice["index"]] = said.get(choice["index"], "") + piece
+    return said
+
+
+WHAT_A_STREAM_SAYS: dict[str, Callable[[Values], dict[int, str]]] = {"openai": openai}
+"""The text of each choice in the messages of a stream."""
+
+
+@pytest.mark.parametrize("path", STREAMS, ids=name_of)
+def test_a_stream_says_what_the_model_said(path: Path) -> None:
+    case = load(path)
+    parser = parser_of(case["path"])
+    parser.feed("\n".join(case["stream"]).encode("ascii"))
+    if any(kind == "Failed" for kind, *_ in case["events"]):
+        assert "error" in json.dumps(parser.values[-1])
+        return
     sent: dict[int, str] = {}
     for kind, fields, *base in case["events"]:
         if kind == "Delta":
             index = fields["index"] + (base[0] if base else 0)
             sent[index] = sent.get(index, "") + fields["text"]
-    assert texts == sent
-    assert len({(value["id"], value["created"], value["model"]) for value in values}) == 1
-    assert not any(key in value for value in values for key in ("message", "detail", "error"))
+    assert WHAT_A_STREAM_SAYS[path.parent.name](parser.values) == sent
+
+
+@pytest.mark.parametrize("path", [path for path in STREAMS if path.parent.name == "openai"], ids=name_of)
+def test_chunks_of_openai_s_streams(path: Path) -> None:
+    """What SillyTavern takes for an error, and what every chunk has in common."""
+    values = [json.loads(line[6:]) for line in load(path)["stream"] if line.startswith("data: {")]
+    sound = [value for value in values if "error" not in value]
+    assert len({(value["id"], value["created"], value["model"]) for value in sound}) == 1
+    assert not any(key in value for value in sound for key in ("message", "detail"))
+    assert load(path)["stream"][-3] == "data: [DONE]"

@@ -21,7 +21,7 @@ from publican.core.request import Prompt, Request, TextPrompt
 
 
 async def generate(call: Call) -> ASGIApp:
-    return WholeAnswer(call, [translate.generate(call.body, call.caller)], texts)
+    return WholeAnswer(call, [translate.generate(call.body, call.asking)], texts)
 
 
 def texts(fold: Fold) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def texts(fold: Fold) -> dict[str, Any]:
 
 
 async def chat(call: Call) -> ASGIApp:
-    asked = translate.chat(call.body, call.caller)
+    asked = translate.chat(call.body, call.asking)
     if asked.unchanged is not None:
         return Json(_results({"history": asked.unchanged}), headers=OOBA.headers)
     request = await fitted(call, asked)
@@ -46,7 +46,7 @@ async def fitted(call: Call, asked: translate.Chat) -> Request:
     async def count(prompt: Prompt) -> int:
         return len(await call.host.tokenize(prompt))
 
-    card = _loaded(call)
+    card = call.loaded()
     room = asked.room if card is None else min(asked.room, card.context_len - (asked.request.stopping.max_tokens or 1))
     prompt = await fit(asked.conversation, count, room)
     return replace(asked.request, prompt=prompt)
@@ -64,7 +64,7 @@ async def stop_stream(call: Call) -> ASGIApp:
 
 
 async def model(call: Call) -> ASGIApp:
-    card = _loaded(call)
+    card = call.loaded()
     return Json({"result": card.name if card else "None"}, headers=OOBA.headers)
 
 
@@ -74,7 +74,7 @@ async def model_action(call: Call) -> ASGIApp:
         case "list":
             result: Any = [card.name for card in call.host.models()]
         case "info":
-            result = _info(_loaded(call))
+            result = _info(call.loaded())
         case "load":
             require_admin(call.caller)
             if not sent.model_name:
@@ -96,10 +96,6 @@ def _info(card: ModelCard | None) -> dict[str, Any]:
         "shared.settings": {"truncation_length": card.context_len if card else 0, "mode": "chat", "instruction_template": None},
         "shared.args": {"model": card.name if card else None, **(card.details if card else {})},
     }
-
-
-def _loaded(call: Call) -> ModelCard | None:
-    return next((card for card in call.host.models() if card.loaded), None)
 
 
 def _results(result: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,6 @@ class Parameters(Body):
     add_bos_token: Bool = True
     skip_special_tokens: Bool = True
     stopping_strings: Strings = Field(default_factory=list)
-    preset: Text = "None"
 
 
 class GenerateBody(Parameters):

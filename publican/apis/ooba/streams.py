@@ -25,12 +25,12 @@ Update = Callable[[str, str], dict[str, Any]]
 
 
 async def stream(call: Call, say: Say) -> None:
-    request = translate.generate(call.body, call.caller)
+    request = translate.generate(call.body, call.asking)
     await _run(call, say, request, lambda new, so_far: {"text": new})
 
 
 async def chat_stream(call: Call, say: Say) -> None:
-    asked = translate.chat(call.body, call.caller)
+    asked = translate.chat(call.body, call.asking)
     if asked.unchanged is not None:
         await say({"event": "text_stream", "message_num": 0, "history": asked.unchanged})
         await say({"event": "stream_end", "message_num": 1})

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from publican.apis.asking import Asking
 from publican.apis.casts import cast
-from publican.apis.fields import refuse_unsupported, sampling_from
+from publican.apis.fields import sampling_from
 from publican.apis.ooba.chat import Conversation, Histories
 from publican.apis.ooba.instruct import INSTRUCTS, Instruct, overridden
 from publican.apis.ooba.schema import ChatBody, GenerateBody, Parameters
 from publican.core.errors import InvalidParameter, Unsupported
-from publican.core.request import Caller, Request, Stopping, TextPrompt, Wanted
+from publican.core.request import Request, Stopping, TextPrompt, Wanted
 from publican.core.sampling import SAMPLING_PARAMETERS
 
 NAME = "ooba"
@@ -23,16 +24,11 @@ _ASSISTANT = "AI"
 _CONTEXT = "This is a chat between {{user}} and {{char}}, who is helpful and answers well."
 _COMMAND = 'Below is a chat. Write the next message of "<|character|>", and nothing but that message.\n\n<|prompt|>'
 
-_UNSUPPORTED = {
-    "preset": lambda value: value not in ("None", ""),
-}
-"""What an answer must not silently do without."""
 
-
-def generate(body: Mapping[str, Any], caller: Caller) -> Request:
+def generate(body: Mapping[str, Any], asking: Asking) -> Request:
     """POST /api/v1/generate, and a message of the stream. Raises InvalidRequest."""
     sent = GenerateBody.of(body)
-    return _request(TextPrompt(sent.prompt, sent.add_bos_token), body, sent, caller)
+    return _request(TextPrompt(sent.prompt, sent.add_bos_token), body, sent, asking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ class Chat:
     unchanged: dict[str, Any] | None = None
 
 
-def chat(body: Mapping[str, Any], caller: Caller) -> Chat:
+def chat(body: Mapping[str, Any], asking: Asking) -> Chat:
     """POST /api/v1/chat, and a message of the chat-stream. Raises InvalidRequest."""
     sent = ChatBody.of(body)
     if sent.mode not in MODES:
@@ -62,14 +58,13 @@ def chat(body: Mapping[str, Any], caller: Caller) -> Chat:
     unchanged = sent.history.model_dump() if histories is None else None
     histories = histories or Histories((), (), "", "")
     conversation = _conversation(sent, histories)
-    request = _request(conversation.prompt(), body, sent, caller)
+    request = _request(conversation.prompt(), body, sent, asking)
     strings = tuple(dict.fromkeys((*request.stopping.strings, *conversation.stop_strings)))
     request = replace(request, stopping=replace(request.stopping, strings=strings))
     return Chat(request, conversation, histories, request.wanted.truncate_prompt or 1, unchanged)
 
 
-def _request(prompt: Any, body: Mapping[str, Any], sent: Parameters, caller: Caller) -> Request:
-    refuse_unsupported(body, _UNSUPPORTED)
+def _request(prompt: Any, body: Mapping[str, Any], sent: Parameters, asking: Asking) -> Request:
     stopping = Stopping(
         max_tokens=None if sent.auto_max_new_tokens else sent.max_new_tokens,
         strings=tuple(sent.stopping_strings),
@@ -78,9 +73,8 @@ def _request(prompt: Any, body: Mapping[str, Any], sent: Parameters, caller: Cal
         special_tokens=not sent.skip_special_tokens,
         truncate_prompt=max(1, sent.truncation_length - sent.max_new_tokens),
     )
-    return Request(
-        prompt, sampling_from(NAME, cast(SAMPLING_PARAMETERS, NAME, body)), stopping, wanted, caller=caller, dialect=NAME
-    )
+    sampling = sampling_from(NAME, cast(SAMPLING_PARAMETERS, NAME, body), asking.presets)
+    return Request(prompt, sampling, stopping, wanted, caller=asking.caller, dialect=NAME)
 
 
 # --- chats

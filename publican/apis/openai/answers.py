@@ -15,7 +15,7 @@ from publican.apis.openai.errors import error_body
 from publican.apis.openai.translate import Shape
 from publican.core.backend import ModelCard
 from publican.core.errors import PublicanError
-from publican.core.events import ChoiceFinished, Delta, Finished, FinishReason, Queued, Started, Usage
+from publican.core.events import ChoiceFinished, Delta, Finished, FinishReason, Queued, Started, ToolCallDelta, Usage
 from publican.core.ids import TokenId
 from publican.core.request import Request
 
@@ -44,7 +44,7 @@ def usage(counts: Usage) -> dict[str, Any]:
 
 def finish_reason(reason: FinishReason) -> str:
     """OpenAI has no word for an answer that somebody ended; its text stands as it is."""
-    return "length" if reason is FinishReason.LENGTH else "stop"
+    return reason.value if reason in (FinishReason.LENGTH, FinishReason.TOOL_CALLS) else "stop"
 
 
 def stop_reason(stopped_by: str | TokenId | None, shape: Shape) -> str | int | None:
@@ -96,12 +96,14 @@ class Answer:
         for base, event in items if self.shape.every_token else merge(items):
             if type(event) is Delta:
                 self._num_completion_tokens += len(event.tokens)
-                if self._tail:
+                if self._tail and not event.reasoning:
                     if event.text:
                         index = base + event.index
                         out.append((self._heads.get(index) or self._head(index)) + sse.quote(event.text) + self._tail)
                 else:
                     out.extend(self._chunk(choice) for choice in self.delta(base + event.index, event))
+            elif type(event) is ToolCallDelta:
+                out.extend(self._chunk(choice) for choice in self.called(base + event.index, event))
             elif isinstance(event, ChoiceFinished):
                 out.append(self._chunk(self.last(base + event.index, event)))
             elif isinstance(event, Started):
@@ -125,6 +127,10 @@ class Answer:
     def delta(self, index: int, delta: Delta) -> list[dict[str, Any]]:
         """More of a choice: one for each token, if each has something of its own to say."""
         raise NotImplementedError
+
+    def called(self, index: int, delta: ToolCallDelta) -> list[dict[str, Any]]:
+        """More of a tool call; a form that has none says nothing."""
+        return []
 
     def last(self, index: int, finished: ChoiceFinished) -> dict[str, Any]:
         """What a choice ends with."""

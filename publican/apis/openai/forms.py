@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from publican.apis.fold import Choice, Fold
+from publican.apis.logprobs import chat_logprobs, completion_logprobs, prompt_logprobs
 from publican.apis.openai.answers import Answer, finish_reason, stop_reason
-from publican.apis.openai.logprobs import chat_logprobs, completion_logprobs, prompt_logprobs
 from publican.apis.openai.translate import Shape
 from publican.apis.token_text import split
-from publican.core.events import ChoiceFinished, Delta, Started, TokenOutput
+from publican.core.events import ChoiceFinished, Delta, Started, TokenOutput, ToolCallDelta
 from publican.core.request import Request
 
 
@@ -43,7 +43,7 @@ class Completion(Answer):
         return [self._piece(index, started.prompt_text, started.prompt)] if self.shape.echo else []
 
     def delta(self, index: int, delta: Delta) -> list[dict[str, Any]]:
-        return [self._piece(index, text, tokens) for text, tokens in _pieces(delta, self.shape)]
+        return [self._piece(index, text, tokens) for text, tokens in _pieces(delta.text, delta.tokens, self.shape)]
 
     def last(self, index: int, finished: ChoiceFinished) -> dict[str, Any]:
         reason, stopped_by = finish_reason(finished.reason), stop_reason(finished.stopped_by, self.shape)
@@ -71,23 +71,52 @@ class ChatCompletion(Answer):
         return answer
 
     def choice(self, choice: Choice, fold: Fold) -> dict[str, Any]:
-        tokens = [token for delta in choice.deltas for token in delta.tokens]
         return {
             "index": choice.index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": None},
-            "logprobs": self._logprobs(tokens),
+            "message": self._message(choice),
+            "logprobs": self._logprobs(choice.tokens),
             "finish_reason": finish_reason(choice.reason),
             "stop_reason": stop_reason(choice.stopped_by, self.shape),
         }
+
+    def _message(self, choice: Choice) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+        if choice.reasoning and self.shape.reasoning:
+            message["reasoning_content"] = choice.reasoning
+        if choice.calls:
+            message["content"] = choice.text or None
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in choice.tool_calls
+            ]
+        return message
 
     def first(self, index: int, started: Started) -> list[dict[str, Any]]:
         return [{"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}]
 
     def delta(self, index: int, delta: Delta) -> list[dict[str, Any]]:
+        """The tokens of a delta that is reasoning and answer go with the answer, so that none is named twice."""
+        parts: list[dict[str, Any]] = []
+        if delta.reasoning:
+            tokens = () if delta.text else delta.tokens
+            parts += self._parts(index, "reasoning_content", delta.reasoning, tokens) if self.shape.reasoning else []
+        if delta.text or not delta.reasoning:
+            parts += self._parts(index, "content", delta.text, delta.tokens)
+        return parts
+
+    def _parts(self, index: int, name: str, text: str, tokens: tuple[TokenOutput, ...]) -> list[dict[str, Any]]:
         return [
-            {"index": index, "delta": {"content": text}, "logprobs": self._logprobs(tokens), "finish_reason": None}
-            for text, tokens in _pieces(delta, self.shape)
+            {"index": index, "delta": {name: part}, "logprobs": self._logprobs(own), "finish_reason": None}
+            for part, own in _pieces(text, tokens, self.shape)
         ]
+
+    def called(self, index: int, delta: ToolCallDelta) -> list[dict[str, Any]]:
+        call: dict[str, Any] = {"index": delta.call}
+        if delta.id or delta.name:
+            call |= {"id": delta.id, "type": "function", "function": {"name": delta.name, "arguments": delta.arguments}}
+        else:
+            call["function"] = {"arguments": delta.arguments}
+        return [{"index": index, "delta": {"tool_calls": [call]}, "logprobs": None, "finish_reason": None}]
 
     def last(self, index: int, finished: ChoiceFinished) -> dict[str, Any]:
         reason, stopped_by = finish_reason(finished.reason), stop_reason(finished.stopped_by, self.shape)
@@ -99,8 +128,8 @@ class ChatCompletion(Answer):
         return chat_logprobs(tokens, self.shape.num_top, self.shape.token_ids_as_text)
 
 
-def _pieces(delta: Delta, shape: Shape) -> list[tuple[str, tuple[TokenOutput, ...]]]:
+def _pieces(text: str, tokens: tuple[TokenOutput, ...], shape: Shape) -> list[tuple[str, tuple[TokenOutput, ...]]]:
     """What a delta is sent as: all at once, or token by token."""
-    if not shape.every_token:
-        return [(delta.text, delta.tokens)] if delta.text else []
-    return [(text, (token,)) for text, token in zip(split(delta.text, delta.tokens), delta.tokens, strict=True)]
+    if not shape.every_token or not tokens:
+        return [(text, tokens)] if text else []
+    return [(part, (token,)) for part, token in zip(split(text, tokens), tokens, strict=True)]

@@ -7,11 +7,13 @@ import time
 from starlette.types import ASGIApp
 
 from publican.apis.dialect import Auth, Route
-from publican.apis.openai import translate
+from publican.apis.infill import with_suffix
+from publican.apis.openai import embeddings, translate
 from publican.apis.openai.answers import Answer, model
 from publican.apis.openai.errors import OPENAI
 from publican.apis.openai.forms import ChatCompletion, Completion
-from publican.apis.openai.schema import ChatBody, CompletionBody
+from publican.apis.openai.schema import ChatBody, CompletionBody, EmbeddingsBody
+from publican.apis.patience import Patient
 from publican.apis.respond import Json, StreamAnswer, WholeAnswer
 from publican.apis.server import Call
 from publican.core.errors import ModelNotFound
@@ -31,12 +33,13 @@ async def one_model(call: Call) -> ASGIApp:
 
 
 async def completions(call: Call) -> ASGIApp:
-    asked = translate.completion(call.body, call.caller, call.server.config.max_prompts)
-    return _answer(call, asked, Completion)
+    asked = translate.completion(call.body, call.asking)
+    requests = [await with_suffix(call.host, request, asked.suffix) for request in asked.requests]
+    return _answer(call, translate.Asked(tuple(requests), asked.shape), Completion)
 
 
 async def chat_completions(call: Call) -> ASGIApp:
-    return _answer(call, translate.chat(call.body, call.caller), ChatCompletion)
+    return _answer(call, translate.chat(call.body, call.asking), ChatCompletion)
 
 
 def _answer(call: Call, asked: translate.Asked, form: type[Answer]) -> ASGIApp:
@@ -47,10 +50,20 @@ def _answer(call: Call, asked: translate.Asked, form: type[Answer]) -> ASGIApp:
     return WholeAnswer(call, asked.requests, answer.whole)
 
 
+async def embed(call: Call) -> ASGIApp:
+    sent = EmbeddingsBody.of(call.body)
+    name = call.server.model_name(sent.model)
+    work = call.host.embed(embeddings.prompts(call.body, call.asking), sent.model or None)
+    return Patient(call, work, lambda made: embeddings.answer(sent, made, name))
+
+
 def routes() -> list[Route]:
     return [
         Route("GET", "/v1/models", OPENAI, Auth.KEY, models, "The models that are here; the loaded one first."),
+        Route("GET", "/models", OPENAI, Auth.KEY, models, "The same, for clients that leave out the version."),
         Route("GET", "/v1/models/{name:path}", OPENAI, Auth.KEY, one_model, "One of them."),
         Route("POST", "/v1/completions", OPENAI, Auth.KEY, completions, "Goes on with a text.", CompletionBody, sampling=True),
         Route("POST", "/v1/chat/completions", OPENAI, Auth.KEY, chat_completions, "Answers a chat.", ChatBody, sampling=True),
+        Route("POST", "/chat/completions", OPENAI, Auth.KEY, chat_completions, "The same.", ChatBody, sampling=True),
+        Route("POST", "/v1/embeddings", OPENAI, Auth.KEY, embed, "Texts as vectors.", EmbeddingsBody),
     ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, WithJsonSchema
 
 from publican.apis.fields import MAX_COUNT, Body, Strings, Whole
-from publican.core.request import MAX_CHOICES, MAX_TOP_LOGPROBS
+from publican.apis.messages import Messages
+from publican.core.request import MAX_CHOICES
+
+MAX_TOP_LOGPROBS = 20
 
 Count = Annotated[Whole, Field(ge=0, le=MAX_COUNT)]
 
@@ -64,32 +67,41 @@ class CompletionBody(Common):
         16, validation_alias=AliasChoices("max_tokens", "max_completion_tokens", "max_new_tokens", "n_predict", "num_predict")
     )
     echo: bool = False
+    suffix: str = ""
     logprobs: Annotated[Logprobs, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     add_special_tokens: bool = Field(True, validation_alias=AliasChoices("add_special_tokens", "add_bos_token"))
-
-
-class ChatMessage(Body):
-    """One turn. What it holds beside these two goes to the chat template."""
-
-    role: Annotated[str, Field(min_length=1, max_length=64)]
-    content: Annotated[
-        Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}, {"type": "null"}]})
-    ] = None
 
 
 class ChatBody(Common):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=10_000)]
+    messages: Messages
     max_tokens: Count | None = Field(
         None, validation_alias=AliasChoices("max_completion_tokens", "max_tokens", "max_new_tokens", "n_predict")
     )
     logprobs: bool = False
     top_logprobs: Annotated[Whole, Field(ge=0, le=MAX_TOP_LOGPROBS)] = 0
     reasoning_effort: str = ""
-    # vLLM
+    tools: Annotated[Any, WithJsonSchema({"type": "array", "items": {"type": "object"}})] = None
+    tool_choice: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})] = None
+    parallel_tool_calls: bool = True
+    # vLLM and ooba
+    include_reasoning: bool = True
+    enable_thinking: bool | None = None
+    mode: str = "instruct"
     add_generation_prompt: bool = True
-    continue_final_message: bool = False
-    chat_template: str = ""
+    continue_final_message: bool = Field(False, validation_alias=AliasChoices("continue_final_message", "continue_"))
+    chat_template: str = Field(
+        "", validation_alias=AliasChoices("chat_template", "instruction_template_str", "instruction_template")
+    )
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     documents: list[Any] = Field(default_factory=list)
+
+
+class EmbeddingsBody(Body):
+    """POST /v1/embeddings."""
+
+    input: Prompts
+    model: str = ""
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[Whole, Field(ge=1, le=MAX_COUNT)] | None = None

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from publican.apis.asking import Asking
 from publican.apis.fields import MAX_COUNT, refuse_unsupported, sampling_from, token_ids
-from publican.apis.openai.schema import ChatBody, ChatMessage, Common, CompletionBody, StreamOptions
+from publican.apis.formats import grammar_or_schema, with_beams, with_format
+from publican.apis.messages import messages_of, tool_choice_of, tools_of
+from publican.apis.openai.schema import ChatBody, Common, CompletionBody, StreamOptions
 from publican.core.errors import InvalidParameter, Unsupported
 from publican.core.ids import TokenId
 from publican.core.request import (
-    Caller,
     ChatPrompt,
-    Message,
     Prompt,
     Request,
     Stopping,
@@ -28,16 +29,16 @@ from publican.core.sampling.orders import read_order
 NAME = "openai"
 
 _UNSUPPORTED = {
-    "tools": bool,
     "functions": bool,
-    "response_format": lambda value: not (isinstance(value, dict) and value.get("type") == "text"),
-    "suffix": bool,
-    "use_beam_search": bool,
     "prompt_embeds": bool,
-    "structured_outputs": bool,
     "audio": bool,
+    "modalities": lambda value: value != ["text"],
+    "web_search_options": lambda value: True,
 }
 """What an answer must not silently do without."""
+
+API_TYPES = {"ooba": "ooba_openai", "koboldcpp": "kobold", "tabby": "tabby", "aphrodite": "aphrodite", "vllm": "vllm"}
+"""SillyTavern says which server it takes this one for, and means that server's scales and orders with the names it sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Shape:
     Attributes:
         every_token: one event for each token, because each has log probabilities.
         usage: whether a stream ends with a chunk of usage; `running_usage` puts it on every chunk.
+        reasoning: whether what the model thinks is shown.
         stop_token_ids: the caller's own, to tell a stop by one of them from the model's own end.
         token_ids_as_text: log probabilities name tokens ``token_id:17``.
     """
@@ -58,6 +60,7 @@ class Shape:
     every_token: bool = False
     num_top: int = 0
     echo: bool = False
+    reasoning: bool = True
     prompt_logprobs: bool = False
     stop_token_ids: frozenset[TokenId] = frozenset()
     token_ids_as_text: bool = False
@@ -65,17 +68,20 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A body, understood: one request for each prompt."""
+    """A body, understood: one request for each prompt. `suffix` is what stands behind the hole that the answer fills."""
 
     requests: tuple[Request, ...]
     shape: Shape
+    suffix: str = ""
 
 
-def completion(body: Mapping[str, Any], caller: Caller, max_prompts: int = 128) -> Asked:
+def completion(body: Mapping[str, Any], asking: Asking) -> Asked:
     """POST /v1/completions. Raises InvalidRequest."""
     sent = CompletionBody.of(body)
-    _refuse(body)
-    prompts = prompts_of(sent.prompt, sent.add_special_tokens, max_prompts)
+    refuse_unsupported(body, _UNSUPPORTED)
+    prompts = prompts_of(sent.prompt, sent.add_special_tokens, asking.max_prompts)
+    if sent.suffix and not all(isinstance(prompt, TextPrompt) for prompt in prompts):
+        raise InvalidParameter("suffix", "goes with a prompt of text only.")
     echoed = sent.logprobs if sent.echo else None
     wanted = Wanted(
         num_choices=sent.n,
@@ -85,18 +91,19 @@ def completion(body: Mapping[str, Any], caller: Caller, max_prompts: int = 128) 
         special_tokens=not sent.skip_special_tokens,
         truncate_prompt=_truncation(sent),
     )
-    sampling, stopping = _sampling(body, sent), _stopping(sent, sent.max_tokens)
+    dialect = dialect_of(body)
+    sampling, stopping = _sampling(dialect, body, sent, asking), _stopping(sent, sent.max_tokens)
     requests = tuple(
-        Request(prompt, sampling, stopping, wanted, sent.model or None, caller, NAME, new_request_id("cmpl"))
+        Request(prompt, sampling, stopping, wanted, sent.model or None, asking.caller, dialect, new_request_id("cmpl"))
         for prompt in prompts
     )
-    return Asked(requests, _shape(sent, sent.logprobs, echo=sent.echo))
+    return Asked(requests, _shape(sent, sent.logprobs, echo=sent.echo), sent.suffix)
 
 
-def chat(body: Mapping[str, Any], caller: Caller) -> Asked:
+def chat(body: Mapping[str, Any], asking: Asking) -> Asked:
     """POST /v1/chat/completions. Raises InvalidRequest."""
     sent = ChatBody.of(body)
-    _refuse(body)
+    refuse_unsupported(body, _UNSUPPORTED)
     num_top = sent.top_logprobs if sent.logprobs else None
     if sent.top_logprobs and not sent.logprobs:
         raise InvalidParameter("top_logprobs", "needs logprobs to be true.")
@@ -105,108 +112,87 @@ def chat(body: Mapping[str, Any], caller: Caller) -> Asked:
         logprobs=num_top,
         prompt_logprobs=sent.prompt_logprobs,
         special_tokens=not sent.skip_special_tokens,
+        split_reasoning=True,
         truncate_prompt=_truncation(sent),
     )
     prompt = chat_prompt(sent)
-    sampling, stopping = _sampling(body, sent), _stopping(sent, sent.max_tokens)
-    request = Request(prompt, sampling, stopping, wanted, sent.model or None, caller, NAME, new_request_id("chatcmpl"))
-    return Asked((request,), _shape(sent, num_top, echo=False))
+    dialect = dialect_of(body)
+    sampling, stopping = _sampling(dialect, body, sent, asking), _stopping(sent, sent.max_tokens)
+    id, model = new_request_id("chatcmpl"), sent.model or None
+    request = Request(prompt, sampling, stopping, wanted, model, asking.caller, dialect, id)
+    return Asked((request,), _shape(sent, num_top, reasoning=sent.include_reasoning))
+
+
+def dialect_of(body: Mapping[str, Any]) -> str:
+    """Whose scales and defaults the sampling parameters of `body` have."""
+    kind = body.get("api_type")
+    return API_TYPES.get(kind, NAME) if isinstance(kind, str) else NAME
 
 
 # --- prompts
 
 
-def prompts_of(value: Any, add_bos: bool, max_prompts: int) -> list[Prompt]:
+def prompts_of(value: Any, add_bos: bool, max_prompts: int, name: str = "prompt") -> list[Prompt]:
     """The prompts that `value` is: a text, several, the tokens of one, or of several."""
     if isinstance(value, str):
         return [TextPrompt(value, add_bos)]
     if not isinstance(value, list):
-        raise InvalidParameter("prompt", "must be a text, a list of texts, or token ids.")
+        raise InvalidParameter(name, "must be a text, a list of texts, or token ids.")
     if not value:
-        raise InvalidParameter("prompt", "is an empty list; send at least one prompt.")
+        raise InvalidParameter(name, "is an empty list; send at least one prompt.")
     if not isinstance(value[0], str | list):
-        return [TokenPrompt(token_ids("prompt", value))]
+        return [TokenPrompt(token_ids(name, value))]
     if len(value) > max_prompts:
-        raise InvalidParameter("prompt", f"takes at most {max_prompts} prompts at once, got {len(value)}.")
-    return [_prompt(item, add_bos) for item in value]
+        raise InvalidParameter(name, f"takes at most {max_prompts} prompts at once, got {len(value)}.")
+    return [_prompt(item, add_bos, name) for item in value]
 
 
-def _prompt(item: Any, add_bos: bool) -> Prompt:
+def _prompt(item: Any, add_bos: bool, name: str) -> Prompt:
     if isinstance(item, str):
         return TextPrompt(item, add_bos)
     if isinstance(item, list) and item:
-        return TokenPrompt(token_ids("prompt", item))
-    raise InvalidParameter("prompt", "must hold texts or lists of token ids, and none of them empty.")
+        return TokenPrompt(token_ids(name, item))
+    raise InvalidParameter(name, "must hold texts or lists of token ids, and none of them empty.")
 
 
 def chat_prompt(sent: ChatBody) -> ChatPrompt:
-    if not sent.add_generation_prompt and not sent.continue_final_message:
-        raise Unsupported("add_generation_prompt false is supported only with continue_final_message true.")
-    if "{" in sent.chat_template:
-        raise Unsupported("chat_template takes the name of a template on this server, not a template; leave it out.")
+    """The conversation, with its template, tools and variables."""
+    if sent.mode != "instruct":
+        raise Unsupported(f"mode {sent.mode[:40]!r} is of the API of 2023; use instruct here, or POST /api/v1/chat.")
     variables = dict(sent.chat_template_kwargs)
-    if sent.documents:
-        variables["documents"] = sent.documents
-    if sent.reasoning_effort:
-        variables["reasoning_effort"] = sent.reasoning_effort
-    messages = tuple(_message(index, message) for index, message in enumerate(sent.messages))
-    return ChatPrompt(messages, sent.continue_final_message, sent.chat_template or None, variables)
-
-
-def _message(index: int, body: dict[str, Any]) -> Message:
-    try:
-        sent = ChatMessage.of(body)
-    except InvalidParameter as error:
-        text = str(error).removeprefix(f"{error.name}: ")
-        raise InvalidParameter(f"messages[{index}].{error.name}", text) from None
-    role = "system" if sent.role == "developer" else sent.role  # the newer word for the same; no local template knows it
-    extra = {name: value for name, value in body.items() if name not in ("role", "content") and value is not None}
-    return Message(role, _text(f"messages[{index}].content", sent.content), extra)
-
-
-def _text(name: str, content: Any) -> str:
-    """The text of a message whose content may come in parts. Parts are paragraphs to most servers, and to this one."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise InvalidParameter(name, "must be a text or a list of parts.")
-    texts = []
-    for at, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, dict) else None
-        text = part.get("text", part.get("refusal")) if isinstance(part, dict) else part
-        if kind in ("image_url", "input_image", "image"):
-            raise Unsupported(f"{name}[{at}]: images are not supported by this server yet; send text.")
-        if kind in ("input_audio", "file", "video_url", "audio_url"):
-            raise Unsupported(f"{name}[{at}]: {kind} parts are not supported by this server; send text.")
-        if not isinstance(text, str):
-            raise InvalidParameter(f"{name}[{at}]", "must be a part of type text, with a text.")
-        texts.append(text)
-    return "\n".join(texts)
+    for name in ("documents", "reasoning_effort", "enable_thinking"):
+        value = getattr(sent, name)
+        if value not in ([], "", None):
+            variables[name] = value
+    if not sent.add_generation_prompt and not sent.continue_final_message:
+        variables["add_generation_prompt"] = False
+    tools = tools_of(sent.tools)
+    return ChatPrompt(
+        messages_of(sent.messages),
+        sent.continue_final_message,
+        sent.chat_template or None,
+        variables,
+        tools,
+        tool_choice_of(sent.tool_choice, tools),
+        sent.parallel_tool_calls,
+    )
 
 
 # --- what both share
 
 
-def _refuse(body: Mapping[str, Any]) -> None:
-    features = _UNSUPPORTED if body.get("tool_choice") != "none" else {**_UNSUPPORTED, "tools": lambda value: False}
-    refuse_unsupported(body, features)
-
-
-def _sampling(body: Mapping[str, Any], sent: Common) -> SamplingParams:
+def _sampling(dialect: str, body: Mapping[str, Any], sent: Common, asking: Asking) -> SamplingParams:
+    body = grammar_or_schema(with_beams(with_format(body), sent.n))
     seed = body.get("seed")
     if isinstance(seed, int) and not isinstance(seed, bool) and -(2**63) <= seed < -1:
         body = {**body, "seed": seed & MAX_SEED}  # OpenAI's seeds are signed
     if body.get("best_of") == sent.n:
         body = {**body, "best_of": None}  # as many as are asked for is no choice
     order = body.get("sampler_order")
-    if isinstance(order, list) and any(isinstance(step, int | float) for step in order):
-        body = {
-            **body,
-            "sampler_order": list(read_order("kobold", "sampler_order", order)),
-        }  # KoboldCpp's clients come here too
-    return sampling_from(NAME, body)
+    if dialect != "kobold" and isinstance(order, list) and any(isinstance(step, int | float) for step in order):
+        # numbers are KoboldCpp's, whose clients come here too
+        body = {**body, "sampler_order": list(read_order("kobold", "sampler_order", order))}
+    return sampling_from(dialect, body, asking.presets)
 
 
 def _stopping(sent: Common, max_tokens: int | None) -> Stopping:
@@ -225,7 +211,7 @@ def _truncation(sent: Common) -> int | None:
     return MAX_COUNT if sent.truncate_prompt_tokens == -1 else sent.truncate_prompt_tokens
 
 
-def _shape(sent: Common, num_top: int | None, echo: bool) -> Shape:
+def _shape(sent: Common, num_top: int | None, echo: bool = False, reasoning: bool = True) -> Shape:
     if sent.stream_options is not None and not sent.stream:
         raise InvalidParameter("stream_options", "is only for streams; set stream to true.")
     if sent.stream and sent.prompt_logprobs is not None:
@@ -239,6 +225,7 @@ def _shape(sent: Common, num_top: int | None, echo: bool) -> Shape:
         every_token=num_top is not None,
         num_top=num_top or 0,
         echo=echo,
+        reasoning=reasoning,
         prompt_logprobs=sent.prompt_logprobs is not None,
         stop_token_ids=frozenset(token_ids("stop_token_ids", sent.stop_token_ids)),
         token_ids_as_text=sent.return_tokens_as_token_ids,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from publican.apis.asking import Asking
 from publican.apis.ooba import translate
 from publican.apis.ooba.chat import Conversation, fit
 from publican.apis.ooba.instruct import INSTRUCTS, Instruct, overridden
@@ -144,7 +145,7 @@ def test_after_forgetting_the_user_begins() -> None:
 
 
 def chat(**body: Any) -> translate.Chat:
-    return translate.chat({"user_input": "e", "history": HISTORY, **body}, Caller())
+    return translate.chat({"user_input": "e", "history": HISTORY, **body}, Asking(Caller()))
 
 
 def test_regenerate_and_continue() -> None:

@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from publican.apis.asking import Asking
 from publican.apis.casts import to_float, to_int
 from publican.apis.ooba import translate
 from publican.apis.ooba.schema import ChatBody, GenerateBody
-from publican.core.errors import InvalidParameter, InvalidRequest, Unsupported
+from publican.core.errors import InvalidParameter, InvalidRequest
+from publican.core.presets import Presets
 from publican.core.request import Caller
 from publican.core.sampling.wire import sampling_names
 from tests.apis.openai.test_translate import ANYTHING
 
-CALLER = Caller()
+CALLER = Asking(Caller())
 
 
 def generate(**body: Any) -> Any:
@@ -88,12 +90,18 @@ def test_what_no_engine_can_use_is_named(name: str, value: Any) -> None:
     assert caught.value.name.split("[")[0] == name
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("preset", "Divine Intellect"), ("num_beams", "4"), ("grammar_string", "root ::= x")]
-)
-def test_what_would_be_wrong_if_ignored_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(Unsupported, match=name):
-        generate(**{name: value})
+def test_searches_and_grammars_arrive() -> None:
+    assert generate(num_beams="4").sampling.num_beams == 4
+    assert generate(grammar_string="root ::= x").sampling.grammar == "root ::= x"
+
+
+def test_a_preset_wins_over_what_its_client_sends_along() -> None:
+    name = Presets().names()[0]
+    expected = Presets().get(name)
+    sampling = generate(preset=name, temperature=1.99, top_k=77).sampling
+    assert {key: getattr(sampling, key) for key in expected} == expected
+    with pytest.raises(InvalidParameter, match="preset"):
+        generate(preset="no such thing")
 
 
 @given(st.integers() | st.floats() | st.text(max_size=60) | st.booleans() | st.none() | st.lists(st.integers()))

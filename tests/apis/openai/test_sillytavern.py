@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from publican.apis.asking import Asking
 from publican.apis.openai import translate
 from publican.core.request import Caller
 from tests.apis.fake_host import ScriptedHost
@@ -114,8 +115,10 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", BODIES)
-def test_its_whole_object_is_understood(kind: str) -> None:
-    (request,) = translate.completion(BODIES[kind], Caller()).requests
+@pytest.mark.parametrize("names_itself", [True, False])
+def test_its_whole_object_is_understood(kind: str, names_itself: bool) -> None:
+    body = BODIES[kind] | ({"api_type": kind} if names_itself else {})
+    (request,) = translate.completion(body, Asking(Caller())).requests
     assert request.stopping.max_tokens == 350
     assert request.stopping.strings
     assert request.sampling.temperature == 0.7

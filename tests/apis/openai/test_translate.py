@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -9,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from publican.apis.asking import Asking
 from publican.apis.openai import translate
 from publican.apis.openai.schema import ChatBody, CompletionBody
 from publican.core.errors import InvalidParameter, InvalidRequest, Unsupported
 from publican.core.ids import TokenId
+from publican.core.presets import Presets
 from publican.core.request import Caller, ChatPrompt, TextPrompt, TokenPrompt
 from publican.core.sampling.wire import sampling_names
 
-CALLER = Caller()
+CALLER = Asking(Caller())
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
@@ -120,22 +123,13 @@ def test_wrong_chats_are_named(body: dict[str, Any], says: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
         ("functions", [{"name": "f"}]),
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}),
-        ("response_format", "json"),
-        ("suffix", "end"),
-        ("best_of", 3),
-        ("use_beam_search", True),
-        ("num_beams", 2),
-        ("guided_json", {"type": "object"}),
-        ("guided_regex", "a+"),
-        ("guided_choice", ["a", "b"]),
-        ("structured_outputs", {"regex": "a"}),
-        ("grammar_string", "root ::= x"),
-        ("banned_strings", ["x"]),
-        ("guidance_scale", 1.5),
+        ("prompt_embeds", "aGk="),
+        ("audio", {"voice": "alloy"}),
+        ("modalities", ["text", "audio"]),
+        ("web_search_options", {}),
+        ("response_format", {"type": "xml"}),
+        ("structured_outputs", {"structural_tag": "{}"}),
     ],
 )
 def test_what_would_be_wrong_if_ignored_is_refused(name: str, value: Any) -> None:
@@ -144,13 +138,75 @@ def test_what_would_be_wrong_if_ignored_is_refused(name: str, value: Any) -> Non
 
 
 @pytest.mark.parametrize(
+    ("body", "name", "value"),
+    [
+        ({"response_format": {"type": "json_object"}}, "json_schema", '{"type":"object"}'),
+        ({"response_format": {"type": "json_object", "schema": {"type": "array"}}}, "json_schema", '{"type":"array"}'),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "null"}}}},
+            "json_schema",
+            '{"type":"null"}',
+        ),
+        ({"response_format": {"type": "regex", "value": "a+"}}, "regex", "a+"),
+        ({"guided_json": {"type": "object"}}, "json_schema", '{"type":"object"}'),
+        ({"guided_regex": "a+"}, "regex", "a+"),
+        ({"guided_choice": ["a", "b"]}, "choice", ("a", "b")),
+        ({"guided_grammar": "root ::= x"}, "grammar", "root ::= x"),
+        ({"grammar_string": "root ::= x"}, "grammar", "root ::= x"),
+        ({"grammar": '{"type": "object"}'}, "json_schema", '{"type":"object"}'),
+        ({"structured_outputs": {"regex": "a"}}, "regex", "a"),
+        ({"structured_outputs": {"choice": ["x"]}}, "choice", ("x",)),
+        ({"structured_outputs": {"json": {"type": "object"}}}, "json_schema", '{"type":"object"}'),
+        ({"structured_outputs": {"json_object": True}}, "json_schema", '{"type":"object"}'),
+        ({"best_of": 3}, "best_of", 3),
+        ({"best_of": 2, "n": 2}, "best_of", 1),
+        ({"num_beams": 2}, "num_beams", 2),
+        ({"use_beam_search": True, "best_of": 4}, "num_beams", 4),
+        ({"use_beam_search": True}, "do_sample", False),
+        ({"banned_strings": ["x"]}, "banned_strings", ("x",)),
+        ({"guidance_scale": 1.5}, "guidance_scale", 1.5),
+        ({"seed": -5}, "seed", 2**64 - 5),
+    ],
+)
+def test_what_an_answer_must_follow_arrives(body: dict[str, Any], name: str, value: Any) -> None:
+    assert getattr(completion(**body).requests[0].sampling, name) == value
+
+
+@pytest.mark.parametrize("value", ["json", {"type": "json_schema"}, {"type": "regex"}])
+def test_a_wrong_form_is_named(value: Any) -> None:
+    with pytest.raises(InvalidParameter, match="response_format"):
+        completion(response_format=value)
+
+
+def test_a_preset_lies_below_what_the_request_says_itself() -> None:
+    names = Presets().names()
+    assert names
+    for name in names:
+        expected = {**Presets().get(name), "temperature": 0.123}
+        sampling = completion(preset=name, temperature=0.123).requests[0].sampling
+        assert {key: getattr(sampling, key) for key in expected} == expected
+
+
+def test_a_preset_that_is_not_here_is_refused_with_those_that_are() -> None:
+    with pytest.raises(InvalidParameter, match=re.escape(Presets().names()[0])) as caught:
+        chat(preset="no such thing")
+    assert caught.value.name == "preset"
+
+
+def test_a_suffix_is_kept_for_the_model_that_can_use_it() -> None:
+    assert completion(suffix="end").suffix == "end"
+    with pytest.raises(InvalidParameter, match="suffix"):
+        completion(prompt=[1, 2], suffix="end")
+
+
+@pytest.mark.parametrize(
     "body",
     [
         {"tools": []},
         {"tools": None, "functions": None},
         {"response_format": {"type": "text"}},
+        {"preset": "None"},
         {"suffix": ""},
-        {"best_of": 2, "n": 2},
         {"num_beams": 1, "penalty_alpha": 0, "grammar_string": "", "banned_strings": [], "guidance_scale": 1},
         {"api_type": "ooba", "api_server": "http://x", "sampler_priority": ["temperature", "top_k"], "min_keep": 0},
         {"dry_sequence_breakers": '["\\n",":"]', "adaptive_target": -0.01, "skew": 0, "max_tokens_second": 0},
@@ -210,14 +266,19 @@ def test_stop_under_both_names() -> None:
     assert completion(stop=[]).requests[0].stopping.strings == ()
 
 
-def test_templates_by_name_only() -> None:
-    prompt = chat(chat_template="chatml").requests[0].prompt
-    assert isinstance(prompt, ChatPrompt)
-    assert prompt.template == "chatml"
-    with pytest.raises(Unsupported, match="chat_template"):
-        chat(chat_template="{% for i in range(10**9) %}{% endfor %}")
-    with pytest.raises(Unsupported, match="add_generation_prompt"):
-        chat(add_generation_prompt=False)
+def test_templates_by_name_or_text_and_their_variables() -> None:
+    def prompt(**body: Any) -> ChatPrompt:
+        made = chat(**body).requests[0].prompt
+        assert isinstance(made, ChatPrompt)
+        return made
+
+    assert prompt().template is None
+    assert prompt(chat_template="chatml").template == "chatml"
+    assert prompt(instruction_template="alpaca").template == "alpaca"
+    assert prompt(instruction_template_str="{{ messages }}").template == "{{ messages }}"
+    assert prompt(chat_template_kwargs={"a": 1}, enable_thinking=False).variables == {"a": 1, "enable_thinking": False}
+    assert prompt(add_generation_prompt=False).variables == {"add_generation_prompt": False}
+    assert prompt(continue_final_message=True, add_generation_prompt=False).continue_last
 
 
 ANYTHING = st.recursive(

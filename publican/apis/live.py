@@ -1,0 +1,61 @@
+"""`Live`: the answers that are being made right now, for dialects in which a second call asks about the first. Event loop only.
+
+A dialect gives an answer to be watched under a name of its caller's choosing; what it has said so far can then be read, and
+the request be found in order to end it. The last answer under a name stays readable until the next one takes its place.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from publican.core.events import Delta, Event, Failed, Finished, TokenOutput
+from publican.core.ids import RequestId
+
+MAX_KEPT = 256
+"""Names that are remembered; the one unused for longest goes first."""
+
+
+@dataclass(slots=True)
+class Said:
+    """What one answer has said so far.
+
+    `tokens` are its tokens with the text that each completes, as they came.
+    """
+
+    request: RequestId
+    texts: list[str] = field(default_factory=list)
+    tokens: list[tuple[str, tuple[TokenOutput, ...]]] = field(default_factory=list)
+    ended: bool = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    def saw(self, event: Event) -> None:
+        if isinstance(event, Delta) and event.index == 0:
+            self.texts.append(event.text)
+            if event.tokens:
+                self.tokens.append((event.text, event.tokens))
+        elif isinstance(event, Finished | Failed):
+            self.ended = True
+
+
+class Live:
+    """All of them, by user and name."""
+
+    def __init__(self) -> None:
+        self._said: OrderedDict[tuple[str, str], Said] = OrderedDict()
+
+    def watch(self, user: str, name: str, request: RequestId) -> Said:
+        """A new answer of `user` begins, which they call `name`."""
+        said = Said(request)
+        self._said[user, name] = said
+        self._said.move_to_end((user, name))
+        while len(self._said) > MAX_KEPT:
+            self._said.popitem(last=False)
+        return said
+
+    def find(self, user: str, name: str) -> Said | None:
+        """The newest answer that `user` calls `name`."""
+        return self._said.get((user, name))

@@ -1,0 +1,45 @@
+"""Embeddings as OpenAI writes them. Pure."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from publican.apis.asking import Asking
+from publican.apis.openai.schema import EmbeddingsBody
+from publican.apis.openai.translate import prompts_of
+from publican.core.backend import Embeddings
+from publican.core.errors import InvalidParameter
+from publican.core.request import Prompt
+
+
+def prompts(body: Mapping[str, Any], asking: Asking) -> tuple[Prompt, ...]:
+    """POST /v1/embeddings. Raises InvalidRequest."""
+    return tuple(prompts_of(EmbeddingsBody.of(body).input, add_bos=True, max_prompts=asking.max_prompts, name="input"))
+
+
+def answer(sent: EmbeddingsBody, made: Embeddings, model: str) -> dict[str, Any]:
+    """The list that clients expect. Raises InvalidParameter if fewer dimensions are there than were asked for."""
+    vectors = (shortened(vector, sent.dimensions) for vector in made.vectors)
+    written = (_base64(vector) if sent.encoding_format == "base64" else vector for vector in vectors)
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(written)]
+    usage = {"prompt_tokens": made.num_tokens, "total_tokens": made.num_tokens}
+    return {"object": "list", "data": data, "model": model, "usage": usage}
+
+
+def shortened(vector: Sequence[float], dimensions: int | None) -> list[float]:
+    """The first `dimensions` numbers, brought back to length 1."""
+    if dimensions is None:
+        return list(vector)
+    if dimensions > len(vector):
+        raise InvalidParameter("dimensions", f"must be at most {len(vector)}, which is what this model has.")
+    head = list(vector[:dimensions])
+    length = math.sqrt(sum(number * number for number in head)) or 1.0
+    return [number / length for number in head]
+
+
+def _base64(vector: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")
