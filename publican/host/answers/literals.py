@@ -39,7 +39,7 @@ def parse_literal(text: str, quotes: Sequence[str] = PYTHON_QUOTES, escapes: boo
 
 def skip_literal(source: Source, quotes: Sequence[str], ends: str, escapes: bool = True) -> Step[bool]:
     """Read up to the first of the characters `ends` that stands outside of strings and brackets. False: none came."""
-    brackets = []
+    brackets: list[str] = []
     opening = re.compile("|".join(map(re.escape, sorted(quotes, key=len, reverse=True))))
     beginnings = {quote[:n] for quote in quotes for n in range(1, len(quote) + 1)}
     longest = max(map(len, quotes))

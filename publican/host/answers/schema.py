@@ -10,7 +10,9 @@ from publican.core.request import Tool
 _ANNOTATIONS = frozenset(["title", "description", "examples", "example", "default", "$comment", "$schema", "$id", "deprecated"])
 _OF_NAMES = frozenset(["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"])
 _OF_VALUES = frozenset(["const", "enum"])
-_JOINING = frozenset(["allOf", "anyOf", "oneOf", "$ref", "if", "patternProperties", "additionalProperties", "unevaluatedProperties"])
+_JOINING = frozenset(
+    ["allOf", "anyOf", "oneOf", "$ref", "if", "patternProperties", "additionalProperties", "unevaluatedProperties"]
+)
 _MAX_DEPTH = 64
 
 

@@ -10,7 +10,7 @@ it cannot tell how the text was cut. What it has read but not yet committed can 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from publican.host.answers.marks import Marks
@@ -92,6 +92,20 @@ class Source:
             if mark or not marks.may_begin(self.text, self.at) or not (yield from self.more()):
                 self.at += len(mark)
                 return mark
+
+    def pass_until(self, marks: Marks, out: Callable[[str], None]) -> Step[str]:
+        """Like `until`, but what stands before the mark is given to `out` as it comes; the mark, empty at the end."""
+        while True:
+            met = marks.find(self.text, self.at)
+            undecided = 0 if self.ended else marks.num_undecided(self.text, self.at)
+            final = met.at if met else len(self.text) - undecided
+            if final > self.at:
+                out(self.take(final - self.at))
+            elif met:
+                self.at += len(met.mark)
+                return met.mark
+            elif not (yield from self.more()):
+                return ""
 
     def until(self, marks: Marks) -> Step[tuple[str, str]]:
         """Read up to the next mark and over it: what stood before it, and the mark; at the end of the text, no mark."""

@@ -1,0 +1,192 @@
+"""`Answer`: the text of one choice in, what it means out: thoughts, calls, and the answer itself.
+
+Pure; one per choice. What comes out does not depend on how the text was cut, but for where the pieces end.
+
+    white space? thought? (text | calls)*
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from publican.core.events import Delta, ToolCallDelta
+from publican.core.request import Tool
+from publican.host.answers.formats.format import CallFormat
+from publican.host.answers.json_text import whole_characters
+from publican.host.answers.marks import Marks
+from publican.host.answers.reading import Reading
+from publican.host.answers.source import SPACE, Source, Step
+from publican.host.answers.thoughts import Tags
+
+Part = Delta | ToolCallDelta
+
+
+class Answer:
+    """One choice, number `index`."""
+
+    def __init__(self, index: int, reading: Reading) -> None:
+        self.num_calls = 0
+        self._index = index
+        self._reading = reading
+        self._source = Source()
+        self._out: list[Part] = []
+        self._reader = self._read()
+        next(self._reader, None)
+
+    @property
+    def tools(self) -> Mapping[str, Tool]:
+        return self._reading.tools
+
+    @property
+    def num_committed(self) -> int:
+        """How many characters of the text have become parts."""
+        return self._source.num_committed
+
+    @property
+    def pending(self) -> bool:
+        """Whether text is held back."""
+        return bool(self._source.text)
+
+    def feed(self, text: str) -> list[Part]:
+        """More text; what is final now."""
+        self._source.feed(text)
+        next(self._reader, None)
+        return self._taken()
+
+    def finish(self) -> list[Part]:
+        """No more text comes; what was held back."""
+        self._source.ended = True
+        next(self._reader, None)
+        return self._taken()
+
+    def _taken(self) -> list[Part]:
+        out, self._out = self._out, []
+        return out
+
+    # --- reading
+
+    def _read(self) -> Step[None]:
+        thought = yield from self._read_thought()
+        if thought:
+            yield from self._source.skip_space()
+            self._source.commit()
+        if self._reading.format is None:
+            yield from self._pass_text()
+        else:
+            yield from self._read_body(self._reading.format)
+
+    def _read_thought(self) -> Step[bool]:
+        """Read a thought that begins here, with white space before it. False: the answer's own text begins here."""
+        source = self._source
+        tags = self._reading.opened or (yield from self._opening_tags())
+        if tags is None:
+            source.at = 0
+            return False
+        end = Marks((tags.end,))
+        if not self._reading.split:
+            self._said(source.commit())
+            yield from source.pass_until(end, lambda _: self._said(source.commit()))
+            self._said(source.commit())
+            return False
+        yield from source.skip_space()
+        source.commit()
+        yield from self._pass_trimmed(end, self._thought)
+        source.commit()
+        return True
+
+    def _opening_tags(self) -> Step[Tags | None]:
+        if not self._reading.tags:
+            return None
+        yield from self._source.skip_space()
+        start = yield from self._source.one_of(Marks(tags.start for tags in self._reading.tags))
+        return next((tags for tags in self._reading.tags if tags.start == start), None)
+
+    def _pass_text(self) -> Step[None]:
+        while (yield from self._source.peek()):
+            self._source.take_all()
+            self._said(self._source.commit())
+
+    def _read_body(self, format: CallFormat) -> Step[None]:
+        """Text and calls. White space between the two belongs to neither."""
+        source = self._source
+        opens = Marks(format.opens)
+        if format.bare:
+            yield from source.skip_space()
+            space = source.commit()
+            if not (yield from self._read_calls(format)):
+                self._said(space)
+        while True:
+            space, mark = yield from self._pass_trimmed(opens, self._said)
+            if not mark:
+                self._said(source.commit())
+                return
+            source.at = len(space)
+            source.commit()
+            if not (yield from self._read_calls(format)):
+                source.take(len(mark))
+                self._said(space + source.commit())
+
+    def _read_calls(self, format: CallFormat) -> Step[bool]:
+        """Read the calls that begin here, and white space behind them. False: there are none, and nothing was read."""
+        found = yield from format.read(self._source, self)
+        if found:
+            yield from self._source.skip_space()
+            self._source.commit()
+        else:
+            self._source.at = 0
+        return found
+
+    def _pass_trimmed(self, ends: Marks, out: Callable[[str], None]) -> Step[tuple[str, str]]:
+        """Pass text to `out` up to one of `ends`; read that and the white space before it, and return the two, not committed.
+
+        At the end of the text the mark is empty. Nothing may be read and not committed when this begins.
+        """
+        source = self._source
+        while True:
+            met = ends.find(source.text)
+            undecided = 0 if source.ended else ends.num_undecided(source.text)
+            final = met.at if met else len(source.text) - undecided
+            source.at = len(source.text[:final].rstrip(SPACE))
+            if source.at:
+                out(source.commit())
+            elif met:
+                source.at = met.at + len(met.mark)
+                return source.text[: met.at], met.mark
+            elif not (yield from source.more()):
+                return source.take_all(), ""
+
+    # --- what was read: thoughts, text, and, as `formats.format.Sink`, calls
+
+    def _thought(self, text: str) -> None:
+        self._give(Delta(self._index, "", reasoning=text))
+
+    def _said(self, text: str) -> None:
+        if text:
+            self._give(Delta(self._index, text))
+
+    def begin(self, name: str) -> None:
+        self._source.commit()
+        call, self.num_calls = self.num_calls, self.num_calls + 1
+        if self._reading.format is not None and call < self._reading.most_calls:
+            id = self._reading.format.call_id(name, self._reading.first_call + call)
+            self._give(ToolCallDelta(self._index, call, "", id, whole_characters(name)))
+
+    def arguments(self, text: str) -> None:
+        self._source.commit()
+        call = self.num_calls - 1
+        if call < self._reading.most_calls:
+            self._give(ToolCallDelta(self._index, call, text))
+
+    def end(self) -> None:
+        self._source.commit()
+
+    def _give(self, part: Part) -> None:
+        """Add `part`, to the one before where the two are of a kind."""
+        last = self._out[-1] if self._out else None
+        if isinstance(part, Delta) and isinstance(last, Delta) and bool(part.reasoning) == bool(last.reasoning):
+            self._out[-1] = replace(last, text=last.text + part.text, reasoning=last.reasoning + part.reasoning)
+        elif isinstance(part, ToolCallDelta) and isinstance(last, ToolCallDelta) and part.call == last.call:
+            self._out[-1] = replace(last, arguments=last.arguments + part.arguments)
+        else:
+            self._out.append(part)

@@ -1,0 +1,94 @@
+"""Gemma 4's calls: ``<|tool_call>call:get_weather{city:<|"|>Rome<|"|>,days:2}<tool_call|>``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from publican.core.request import Tool
+from publican.host.answers import json_text
+from publican.host.answers.formats.format import Call, Sink, random_id
+from publican.host.answers.formats.values import ValueStyle
+from publican.host.answers.lark import Lark
+from publican.host.answers.literals import parse_literal, skip_literal
+from publican.host.answers.marks import Marks
+from publican.host.answers.source import Source, Step
+
+_OPEN, _CLOSE, _QUOTE = "<|tool_call>", "<tool_call|>", '<|"|>'
+_VALUES = ValueStyle(":", ",", ":", ("true", "false", "null"), _QUOTE)
+_NAME = re.compile(r"[\w.:/-]{1,128}")
+
+
+class GemmaFormat:
+    """Follows `CallFormat`. No text is escaped: its quotes are tokens of their own."""
+
+    name = "gemma4"
+    signs = (_OPEN,)
+    opens = (_OPEN,)
+    marks = (_OPEN, _CLOSE, _QUOTE)
+    bare = False
+
+    def __init__(self) -> None:
+        self._opening, self._closing = Marks((_OPEN,)), Marks((_CLOSE,))
+        self._behind_name = Marks(("{", _CLOSE))
+        self._behind_key = Marks((":", "}", _CLOSE))
+
+    def call_id(self, name: str, index: int) -> str:
+        return random_id(name, index)
+
+    def read(self, source: Source, sink: Sink) -> Step[bool]:
+        num_calls = 0
+        while True:
+            before = source.at
+            yield from source.skip_space()
+            if not (yield from source.one_of(self._opening)) or not (yield from self._read_call(source, sink)):
+                source.at = before
+                return num_calls > 0
+            num_calls += 1
+            before = source.at
+            yield from source.skip_space()
+            if not (yield from source.one_of(self._closing)):
+                source.at = before
+            source.commit()
+
+    def _read_call(self, source: Source, sink: Sink) -> Step[bool]:
+        name, mark = yield from source.until(self._behind_name)
+        name = name.strip().removeprefix("call:").strip()
+        if mark != "{" or not _NAME.fullmatch(name):
+            return False
+        sink.begin(name)
+        num_values = 0
+        while True:
+            yield from source.skip_space(",")
+            key, mark = yield from source.until(self._behind_key)
+            if mark != ":":
+                if mark == _CLOSE:
+                    source.at -= len(mark)
+                break
+            start = source.at
+            there = yield from skip_literal(source, (_QUOTE,), ",}", escapes=False)
+            text = source.text[start : source.at].strip()
+            sink.arguments(f"{', ' if num_values else '{'}{json_text.dump(key.replace(_QUOTE, '').strip())}: {_as_json(text)}")
+            num_values += 1
+            if not there:
+                break
+        sink.arguments("}" if num_values else "{}")
+        sink.end()
+        return True
+
+    def write(self, calls: Sequence[Call]) -> str:
+        return "".join(f"{_OPEN}call:{call.name}{{{_VALUES.arguments(call.arguments)}}}{_CLOSE}" for call in calls)
+
+    def demand(self, lark: Lark, tools: Sequence[Tool], most: int) -> str:
+        return lark.several(lark.one_of([self._demand_one(lark, tool) for tool in tools]), "", most)
+
+    def _demand_one(self, lark: Lark, tool: Tool) -> str:
+        head, arguments = lark.text(f"{_OPEN}call:{tool.name}{{"), _VALUES.demand_arguments(lark, tool)
+        return lark.rule(lark.sequence(head, arguments, lark.text("}" + _CLOSE)))
+
+
+def _as_json(text: str) -> str:
+    try:
+        return json_text.dump(parse_literal(text, (_QUOTE, '"'), escapes=False))
+    except ValueError:
+        return json_text.dump(text)

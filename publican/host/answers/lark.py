@@ -1,0 +1,84 @@
+"""`Lark`: a grammar being put together, in the dialect of Lark that llguidance reads. Knows the model's special tokens."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from publican.core.ids import TokenId
+
+_LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
+"""One way to write white space, that of Hugging Face's templates; and what a schema wants beyond our means is let go."""
+
+
+class Lark:
+    """Rules, collected.
+
+    Args:
+        special: the ids of special tokens by their texts. Such a token is not its text: a grammar must name it.
+    """
+
+    def __init__(self, special: Mapping[str, TokenId]) -> None:
+        self._special = special
+        names = sorted(filter(None, special), key=len, reverse=True)
+        self._split = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
+        self._rules: list[str] = []
+
+    def text(self, text: str) -> str:
+        """An expression for exactly `text`."""
+        parts = self._split.split(text) if self._split else [text]
+        return " ".join(self._part(part) for part in parts if part)
+
+    def _part(self, part: str) -> str:
+        return f"<[{self._special[part]}]>" if part in self._special else quoted(part)
+
+    def sequence(self, *expressions: str) -> str:
+        """One after the other; empty ones are left out."""
+        return " ".join(filter(None, expressions))
+
+    def rule(self, body: str, options: str = "") -> str:
+        """The name of a new rule."""
+        name = f"r{len(self._rules)}"
+        self._rules.append(f"{name}{options}: {body}")
+        return name
+
+    def once(self, name: str, body: str) -> str:
+        """A rule by a name of its own, which may name itself; made the first time only. No name of `rule`'s kind."""
+        if not any(rule.startswith(f"{name}:") for rule in self._rules):
+            self._rules.append(f"{name}: {body}")
+        return name
+
+    def pattern(self, pattern: str) -> str:
+        """The name of a rule for a regular expression, without its slashes."""
+        return self.rule(f"/{pattern}/")
+
+    def up_to(self, end: str) -> str:
+        """An expression for any text and the first `end` after it."""
+        if self._split and (met := self._split.search(end)):
+            return f"{self.rule(r'/(?s:.*)/')} {self.text(end[met.start() :])}"  # what stands before the token is any text
+        return self.rule(r"/(?s:.*)/", f"[suffix={quoted(end)}]")
+
+    def json(self, schema: Mapping[str, Any]) -> str:
+        """The name of a rule for JSON of `schema`."""
+        text = json.dumps({**schema, "x-guidance": _LAYOUT}, ensure_ascii=True)
+        return self.rule("%json " + text.replace("::=", r"\u003a:="))  # which is how GBNF is told from Lark
+
+    def one_of(self, expressions: Sequence[str]) -> str:
+        return expressions[0] if len(expressions) == 1 else self.rule(" | ".join(expressions))
+
+    def several(self, expression: str, between: str, most: int) -> str:
+        """One to `most` of `expression`."""
+        if most == 1:
+            return expression
+        again = f"{between} {expression}" if between else expression
+        return f"{expression} ({again}){{0,{most - 1}}}"
+
+    def grammar(self, start: str) -> str:
+        return "\n".join([f"start: {start}", *self._rules]) + "\n"
+
+
+def quoted(text: str) -> str:
+    """`text` as a string in Lark's syntax."""
+    return json.dumps(text, ensure_ascii=False).replace("::=", r"\u003a:=")
