@@ -32,6 +32,10 @@ async def metrics(call: Call) -> ASGIApp:
     return Response(generate_latest(call.server.config.registry), media_type=CONTENT_TYPE_LATEST)
 
 
+async def trace(call: Call) -> ASGIApp:
+    return Json({"steps": [dict(step) for step in await call.host.trace()]})
+
+
 def openapi(document: dict[str, Any]) -> Route:
     """The route that shows `document`."""
 
@@ -45,4 +49,5 @@ def routes() -> list[Route]:
     return [
         Route("GET", "/health", HOUSE, Auth.OPEN, health, "Whether the model can be asked."),
         Route("GET", "/metrics", HOUSE, Auth.KEY, metrics, "Numbers for Prometheus."),
+        Route("GET", "/debug/trace", HOUSE, Auth.ADMIN, trace, "Where the time of each of the last steps went."),
     ]

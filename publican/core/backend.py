@@ -138,6 +138,11 @@ class Control(Protocol):
         """
         ...
 
+    async def trace(self) -> tuple[Mapping[str, Any], ...]:
+        """How each of the last steps went, oldest first, for whoever looks for lost time: names and numbers, times in
+        milliseconds (`*_ms`). Empty where no model is loaded."""
+        ...
+
     def stop(self, caller: Caller, request: RequestId | None = None) -> int:
         """End `request`, or all that `caller` may end, with what they have; returns how many were told to."""
         ...

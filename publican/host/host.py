@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from publican.core.backend import Embeddings, ModelCard, Progress, PullProgress, Status, no_progress
@@ -108,6 +109,9 @@ class ModelHost:
         if own is not None and own.description.info is not None and name in (None, own.description.name):
             return own.description.info
         return await self._library.describe(name or self._for(None).description.name)
+
+    async def trace(self) -> tuple[Mapping[str, Any], ...]:
+        return tuple(asdict(step) for step in await self._model.trace()) if self._model else ()
 
     def stop(self, caller: Caller, request: RequestId | None = None) -> int:
         return self._model.stop(caller, request) if self._model else 0

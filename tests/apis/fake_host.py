@@ -203,6 +203,9 @@ class ScriptedHost:
         if name not in [card.name for card in self.cards]:
             raise ModelNotFound(name, tuple(card.name for card in self.cards))
 
+    async def trace(self) -> tuple[Mapping[str, Any], ...]:
+        return ({"plan_ms": 0.1, "execute_ms": 3.0},)
+
     def stop(self, caller: Caller, request: RequestId | None = None) -> int:
         self.stopped.append(caller)
         self.ended.append(request)

@@ -29,11 +29,19 @@ from tests.apis.fake_host import ScriptedHost
 from tests.apis.running import app_of, ask, keyed
 
 ROUTES = all_routes()
-BY_NAME = {f"{route.method} {route.path}": route for route in ROUTES}
+
+
+def name_of(route: Route) -> str:
+    """Where several dialects have a path, all but the last say whose it is."""
+    return f"{route.method} {route.path}" + (f" ({route.dialect.name})" if route.when is not None else "")
+
+
+BY_NAME = {name_of(route): route for route in ROUTES}
 
 OWNERS = {
     "GET /health": ("house", "open", 200),
     "GET /metrics": ("house", "key", 200),
+    "GET /debug/trace": ("house", "admin", 200),
     "GET /openapi.json": ("house", "open", 200),
     "GET /v1/models": ("openai", "key", 200),
     "GET /models": ("openai", "key", 200),
@@ -42,6 +50,32 @@ OWNERS = {
     "POST /v1/chat/completions": ("openai", "key", 400),
     "POST /chat/completions": ("openai", "key", 400),
     "POST /v1/embeddings": ("openai", "key", 400),
+    "POST /api/v1/generate (kobold)": ("kobold", "key", 400),
+    "POST /api/latest/generate": ("kobold", "key", 400),
+    "POST /api/extra/generate/stream": ("kobold", "key", 400),
+    "GET /api/extra/generate/check": ("kobold", "key", 200),
+    "GET /api/extra/last_logprobs": ("kobold", "key", 200),
+    "POST /api/extra/generate/check": ("kobold", "key", 200),
+    "POST /api/extra/last_logprobs": ("kobold", "key", 200),
+    "POST /api/extra/abort": ("kobold", "key", 200),
+    "GET /api/extra/perf": ("kobold", "guest", 200),
+    "POST /api/extra/tokencount": ("kobold", "key", 400),
+    "POST /api/extra/tokenize": ("kobold", "key", 400),
+    "POST /api/extra/detokenize": ("kobold", "key", 400),
+    "GET /api/latest/model": ("kobold", "guest", 200),
+    "PUT /api/v1/model": ("kobold", "admin", 400),
+    "PUT /api/latest/model": ("kobold", "admin", 400),
+    "GET /api/v1/info/version": ("kobold", "open", 200),
+    "GET /api/v1/info/version/latest": ("kobold", "open", 200),
+    "GET /api/v1/info/version/list": ("kobold", "open", 200),
+    "GET /api/v1/config/{name}": ("kobold", "open", 200),
+    "GET /api/latest/info/version": ("kobold", "open", 200),
+    "GET /api/latest/info/version/latest": ("kobold", "open", 200),
+    "GET /api/latest/info/version/list": ("kobold", "open", 200),
+    "GET /api/latest/config/{name}": ("kobold", "open", 200),
+    "GET /api/extra/version": ("kobold", "open", 200),
+    "GET /api/extra/true_max_context_length": ("kobold", "open", 200),
+    "GET /api/extra/preloadstory": ("kobold", "open", 200),
     "POST /api/v1/generate": ("ooba", "key", 400),
     "POST /api/v1/chat": ("ooba", "key", 400),
     "POST /api/v1/token-count": ("ooba", "key", 400),
@@ -53,7 +87,7 @@ OWNERS = {
 
 
 def path_of(route: Route) -> str:
-    return route.path.replace("{name:path}", "tiny")
+    return route.path.replace("{name:path}", "tiny").replace("/config/{name}", "/config/max_length")
 
 
 def test_every_route_has_a_line_above_and_stands_once() -> None:
@@ -67,13 +101,13 @@ def test_every_route_has_a_line_above_and_stands_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", OWNERS)
+@pytest.mark.parametrize("name", [name for name in OWNERS if BY_NAME[name].when is None])
 def test_an_empty_body(name: str) -> None:
     route = BY_NAME[name]
     answer = ask(app_of(ScriptedHost()), route.method, path_of(route))
     assert answer.status_code == OWNERS[name][2]
-    if answer.status_code == 400:
-        assert "empty" in answer.json()["error"]["message"]
+    if answer.status_code in (400, 422):
+        assert "empty" in answer.text
 
 
 @pytest.mark.parametrize("name", OWNERS)
@@ -82,17 +116,19 @@ def test_keys(name: str) -> None:
     app = app_of(ScriptedHost(), keyed, key_required=True)
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Bearer "}, {"x-api-key": "wrong"}):
         answer = ask(app, route.method, path_of(route), {}, headers)
-        assert (answer.status_code == 401) == (route.auth is not Auth.OPEN), headers
+        shown = "wrong" in str(headers)
+        assert (answer.status_code == 401) == (route.auth is not Auth.OPEN and (shown or route.auth is not Auth.GUEST)), headers
         if answer.status_code == 401:
             assert answer.headers["www-authenticate"] == "Bearer"
-            assert "key" in answer.json()["error"]["message"]
+            assert "key" in answer.text
     for headers in (
         {"authorization": "Bearer friend"},
         {"authorization": "bearer  friend"},
         {"x-api-key": "friend"},
         {"authorization": "friend"},
     ):
-        assert ask(app, route.method, path_of(route), {}, headers).status_code in (200, 400), headers
+        refused = (403,) if route.auth is Auth.ADMIN else (200, 400, 422)
+        assert ask(app, route.method, path_of(route), {}, headers).status_code in refused, headers
 
 
 @pytest.mark.parametrize("name", [name for name in OWNERS if name.startswith("GET")])
@@ -112,7 +148,7 @@ def test_other_methods_are_refused_in_the_dialect_s_words(method: str, path: str
     assert answer.status_code == 405
     assert own <= set(answer.headers["allow"].split(", "))
     if method != "HEAD":
-        assert answer.json()["error"]["message"].startswith(method)
+        assert method in answer.text
 
 
 @pytest.mark.parametrize(
