@@ -22,6 +22,8 @@ from publican.apis.document import document
 from publican.apis.endpoint import Endpoint
 from publican.apis.errors import NoSuchRoute, WrongMethod
 from publican.apis.guard import Guard
+from publican.apis.kobold import routes as kobold
+from publican.apis.kobold.errors import KOBOLD
 from publican.apis.metrics import Metrics
 from publican.apis.ooba import routes as ooba
 from publican.apis.ooba import streams as ooba_streams
@@ -30,6 +32,7 @@ from publican.apis.openai import routes as openai
 from publican.apis.openai.errors import OPENAI
 from publican.apis.path_keys import PathKeys
 from publican.apis.respond import refusal
+from publican.apis.responses import routes as responses
 from publican.apis.server import Authenticate, Server
 from publican.apis.sockets import session
 from publican.core.backend import Host
@@ -37,13 +40,13 @@ from publican.core.errors import InvalidRequest, PublicanError
 
 SOCKETS: tuple[SocketRoute, ...] = tuple(ooba_streams.sockets())
 
-DIALECTS: tuple[Dialect, ...] = (OPENAI, OOBA, house.HOUSE)
+DIALECTS: tuple[Dialect, ...] = (OPENAI, KOBOLD, OOBA, house.HOUSE)
 """Who answers for a path that is not there: the first with a prefix that fits."""
 
 
 def all_routes() -> tuple[Route, ...]:
     """Every route there is. Where a method of a path stands here several times, the body says whose it is (`Route.when`)."""
-    routes = (*house.routes(), *openai.routes(), *ooba.routes())
+    routes = (*house.routes(), *openai.routes(), *responses.routes(), *kobold.routes(), *ooba.routes())
     return (*routes, house.openapi(document(routes)))
 
 

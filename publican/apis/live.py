@@ -6,10 +6,11 @@ the request be found in order to end it. The last answer under a name stays read
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from publican.core.events import Delta, Event, Failed, Finished, TokenOutput
+from publican.core.events import ChoiceFinished, Delta, Event, Failed, Finished, TokenOutput, Usage
 from publican.core.ids import RequestId
 
 MAX_KEPT = 256
@@ -18,14 +19,17 @@ MAX_KEPT = 256
 
 @dataclass(slots=True)
 class Said:
-    """What one answer has said so far.
+    """What one answer has said so far: its first choice.
 
-    `tokens` are its tokens with the text that each completes, as they came.
+    `tokens` are its tokens with the text that each completes, as they came; `usage` and `finished` are known at the end.
     """
 
     request: RequestId
+    name: str = ""
     texts: list[str] = field(default_factory=list)
     tokens: list[tuple[str, tuple[TokenOutput, ...]]] = field(default_factory=list)
+    finished: ChoiceFinished | None = None
+    usage: Usage | None = None
     ended: bool = False
 
     @property
@@ -37,19 +41,31 @@ class Said:
             self.texts.append(event.text)
             if event.tokens:
                 self.tokens.append((event.text, event.tokens))
+        elif isinstance(event, ChoiceFinished) and event.index == 0:
+            self.finished = event
         elif isinstance(event, Finished | Failed):
+            self.usage = event.usage if isinstance(event, Finished) else None
             self.ended = True
 
 
 class Live:
-    """All of them, by user and name."""
+    """All of them, by user and name.
+
+    Attributes:
+        since_s, last_s: when this was made, and when the newest answer began, by the monotonic clock.
+        num_begun: answers so far.
+    """
 
     def __init__(self) -> None:
         self._said: OrderedDict[tuple[str, str], Said] = OrderedDict()
+        self.since_s = self.last_s = time.monotonic()
+        self.num_begun = 0
 
     def watch(self, user: str, name: str, request: RequestId) -> Said:
         """A new answer of `user` begins, which they call `name`."""
-        said = Said(request)
+        said = Said(request, name)
+        self.num_begun += 1
+        self.last_s = time.monotonic()
         self._said[user, name] = said
         self._said.move_to_end((user, name))
         while len(self._said) > MAX_KEPT:
@@ -59,3 +75,7 @@ class Live:
     def find(self, user: str, name: str) -> Said | None:
         """The newest answer that `user` calls `name`."""
         return self._said.get((user, name))
+
+    def of(self, user: str) -> list[Said]:
+        """The answers of `user`, the newest last."""
+        return [said for (owner, _), said in self._said.items() if owner == user]

@@ -50,6 +50,7 @@ OWNERS = {
     "POST /v1/chat/completions": ("openai", "key", 400),
     "POST /chat/completions": ("openai", "key", 400),
     "POST /v1/embeddings": ("openai", "key", 400),
+    "POST /v1/responses": ("openai", "key", 400),
     "POST /api/v1/generate (kobold)": ("kobold", "key", 400),
     "POST /api/latest/generate": ("kobold", "key", 400),
     "POST /api/extra/generate/stream": ("kobold", "key", 400),

@@ -50,7 +50,8 @@ VALID = {"prompt": "x", "messages": [{"role": "user", "content": "x"}], "user_in
 @given(st.data())
 def test_a_body_with_wrong_values_is_no_fault_of_ours(path: str, data: st.DataObject) -> None:
     sent = DOCUMENT["paths"][path]["post"].get("requestBody")
-    names = sorted(sent["content"]["application/json"]["schema"]["properties"]) if sent else ["x"]
+    schema = sent["content"]["application/json"]["schema"] if sent else {}
+    names = sorted({"x", *(name for kind in schema.get("anyOf", [schema]) for name in kind.get("properties", {}))})
     body = VALID | data.draw(st.dictionaries(st.sampled_from(names), VALUES, max_size=3))
     check("POST", path, json.dumps(body).encode())
 
@@ -59,4 +60,4 @@ def check(method: str, path: str, content: bytes) -> None:
     answer = ask(app_of(ScriptedHost()), method, path, content=content)
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:
-        assert answer.json()["error"]["message"]
+        assert answer.json(), "every dialect says an error in JSON"

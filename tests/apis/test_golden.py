@@ -66,7 +66,20 @@ def openai(values: Values) -> dict[int, str]:
     return said
 
 
-WHAT_A_STREAM_SAYS: dict[str, Callable[[Values], dict[int, str]]] = {"openai": openai}
+def responses(values: Values) -> dict[int, str]:
+    deltas = [value["delta"] for value in values if value["type"] == "response.output_text.delta"]
+    return {0: "".join(deltas)} if deltas else {}
+
+
+def kobold(values: Values) -> dict[int, str]:
+    return {0: "".join(value["token"] for value in values)}
+
+
+WHAT_A_STREAM_SAYS: dict[str, Callable[[Values], dict[int, str]]] = {
+    "openai": openai,
+    "responses": responses,
+    "kobold": kobold,
+}
 """The text of each choice in the messages of a stream."""
 
 

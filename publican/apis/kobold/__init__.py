@@ -1,0 +1,1 @@
+"""The dialect of KoboldAI United and KoboldCpp, without pictures, speech and stories."""
