@@ -1,0 +1,64 @@
+"""start.py before anything is installed: what it says, what it would install, when it installs again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import start
+
+
+def test_help_says_what_it_passes_on():
+    command = [sys.executable, "-S", "-I", str(start.HERE / "start.py"), "--help"]  # -S: nothing but the standard library
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for said in ("publican serve", "--listen", "--cpu-only", "--with-llama"):
+        assert said in out
+
+
+def test_its_fingerprint_follows_what_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for name in ("pyproject.toml", "constraints.txt", "hatch_build.py"):
+        (tmp_path / name).write_text(name)
+    sources = tmp_path / "publican" / "executors" / "native" / "cpu"
+    sources.mkdir(parents=True)
+    (sources / "a.cpp").write_text("int a;")
+    monkeypatch.setattr(start, "HERE", tmp_path)
+    before = start.fingerprint()
+    assert start.fingerprint() == before
+    (sources / "notes.md").write_text("of no effect")
+    assert start.fingerprint() == before
+    (sources / "a.cpp").write_text("int b;")
+    after_source = start.fingerprint()
+    (tmp_path / "constraints.txt").write_text("other")
+    assert len({before, after_source, start.fingerprint()}) == 3
+
+
+def test_started_again_it_installs_nothing_and_keeps_its_extras(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    ran: list[list[str]] = []
+    monkeypatch.setattr(start.subprocess, "run", lambda command, check: ran.append(command))
+    monkeypatch.setattr(start, "make_environment", lambda folder: (folder / "bin").mkdir(parents=True))
+    monkeypatch.setattr(start.os, "name", "posix")
+    folder = tmp_path / ".venv"
+    python = start.install(folder, ["llama"], anew=False)
+    python.touch()
+    assert len(ran) == 1
+    assert any(word.endswith("[llama]") for word in ran[0])
+    assert start.install(folder, [], anew=False) == python
+    assert len(ran) == 1, "what was installed with an extra has what is wanted without"
+    start.install(folder, ["cuda"], anew=False)
+    assert any(word.endswith("[cuda,llama]") for word in ran[1])
+
+
+def test_the_constraints_hold_for_all_that_is_wanted():
+    """Each dependency that pyproject.toml names has its tested version."""
+    import re
+    import tomllib
+
+    project = tomllib.loads((start.HERE / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["test"]]
+    wanted += [name for names in project["project"]["optional-dependencies"].values() for name in names]
+    names = {re.match(r"[\w.-]+", word)[0].lower().replace("_", "-") for word in wanted}
+    lines = (start.HERE / "constraints.txt").read_text().splitlines()
+    assert names <= {line.partition("==")[0] for line in lines}
