@@ -79,8 +79,8 @@ def weights_of(checkpoint: Checkpoint) -> tuple[Weight, ...]:
 def described(spec: ModelSpec, bits: float, group_len: int = 128) -> tuple[Weight, ...]:
     """The weights of a model of that shape: matrices in layers of `bits`, embedding and output dense float16.
 
-    Each group of `group_len` inputs has a float16 scale and a zero of `bits`, as GPTQ and AWQ have. From 16 bits on
-    everything is dense.
+    Each group of `group_len` inputs has a float16 scale and a zero of `bits`, as GPTQ and AWQ have; with 0, `bits` are all
+    there is (EXL2's are stated so). From 16 bits on everything is dense.
     """
     hidden, q, kv = spec.hidden_size, spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
     shapes = ((q, hidden), (kv, hidden), (kv, hidden), (hidden, q), *((spec.ffn_size, hidden),) * 2, (hidden, spec.ffn_size))
@@ -114,7 +114,7 @@ def _dense(role: Role, layer: int, shape: tuple[int, int], bits: float) -> Weigh
 
 
 def _coded(role: Role, layer: int, shape: tuple[int, int], bits: float, group_len: int) -> Weight:
-    num_groups = shape[0] * -(-shape[1] // group_len)
+    num_groups = shape[0] * -(-shape[1] // group_len) if group_len else 0
     num_bytes = (math.prod(shape) * bits + num_groups * (16 + bits)) / 8
     return Weight(role, layer, *shape, bits, group_len, math.ceil(num_bytes))
 

@@ -1,0 +1,206 @@
+"""How each engine keeps a model: bytes of a weight, of a token's keys and values, of the memory that a step works in.
+
+Arithmetic over shapes, and a few measured constants, each with where it comes from. No device is known here, and nothing is
+looked at or loaded. Called by `hardware.plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from publican.core.model import ModelSpec
+from publican.hardware.sizes import MIB
+from publican.hardware.weights import Weight
+
+EngineName = Literal["cuda", "cpu", "plain", "llama"]
+"""The three backends of native, and libllama."""
+KVType = Literal["f32", "f16", "bf16", "q8", "q4"]
+
+KV_TYPES: Mapping[EngineName, tuple[KVType, ...]] = {
+    "cuda": ("bf16", "f16", "q8", "q4"),
+    "cpu": ("bf16", "q8"),
+    "plain": ("f32",),
+    "llama": ("f16", "bf16", "f32", "q8", "q4"),
+}
+"""What each engine can keep keys and values as, its own choice first."""
+
+_KV_BITS: Mapping[KVType, float] = {"f32": 32, "f16": 16, "bf16": 16, "q8": 8.5, "q4": 4.5}  # q: a float16 scale for 32
+_LANES = 16
+_PAGE_LEN = 16
+_LLAMA_CELLS = 256
+
+_WORKER_BYTES = 54 * MIB
+"""A worker with the fake model: Python, NumPy, the engine (measured, Linux, 2026-11)."""
+_BYTES_PER_TOKEN = 120
+"""Of vocabulary, in every worker: a bytes object and its places in a tuple and a table (measured with 49k and 262k)."""
+_LLAMA_BYTES, _LLAMA_BYTES_PER_TOKEN = 12 * MIB, 300
+"""libllama's code and its own vocabulary (measured with the same two)."""
+_TORCH_BYTES = 1024 * MIB
+"""Of main memory, by a process with torch and a CUDA context (an estimate; nobody measured it here)."""
+_CONTEXT_BYTES = 309 * MIB
+"""Of a GPU, by a CUDA context (measured by users of ollama, its issue 6160)."""
+_GRAPH_BYTES = 50 * MIB
+"""Of a GPU, by CUDA graphs of small batches; vLLM's users report 50 to 300 MiB."""
+_REBUILT_BITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a model is loaded for.
+
+    Attributes:
+        context_len: tokens of one conversation; `num_users` have room for that side by side.
+        kv_type: one of the engine's `KV_TYPES`.
+        chunk_len: tokens in one step at most; num_logits: rows of logits in one.
+        is_exact: the engine's slower, more exact arithmetic.
+    """
+
+    context_len: int
+    num_users: int = 1
+    kv_type: KVType = "f16"
+    chunk_len: int = 512
+    num_logits: int = 64
+    is_exact: bool = False
+
+    @property
+    def num_tokens(self) -> int:
+        return self.context_len * self.num_users
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an engine needs for a model, cut where it can be cut.
+
+    Attributes:
+        layer_bytes: weights of each layer; layer_kv_bytes: keys and values of all tokens, in one layer.
+        embedding_bytes, output_bytes: of the two ends; an embedding that is the output too counts as the output.
+        scratch_bytes: on each device that computes layers, while it does.
+        logits_bytes: on the device that computes those.
+        gpu_bytes: of a GPU for being used at all (context, graphs).
+        host_bytes: of main memory by the process itself, tables for rotation with it.
+    """
+
+    engine: EngineName
+    layer_bytes: tuple[int, ...]
+    layer_kv_bytes: int
+    embedding_bytes: int
+    output_bytes: int
+    scratch_bytes: int
+    logits_bytes: int
+    gpu_bytes: int
+    host_bytes: int
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(self.layer_bytes) + self.embedding_bytes + self.output_bytes
+
+    @property
+    def kv_bytes(self) -> int:
+        return self.layer_kv_bytes * len(self.layer_bytes)
+
+
+def needs(engine: EngineName, spec: ModelSpec, weights: Iterable[Weight], load: Load) -> Needs:
+    """What `engine` needs to run a model of shape `spec` with those weights, for `load`."""
+    weights = tuple(weights)
+    kept = dict.fromkeys(("embedding", "layer", "output", "rest"), 0)
+    layers = [0] * max(1, spec.num_layers)
+    for weight in weights:
+        size = kept_bytes(engine, weight, load.is_exact)
+        kept[weight.role] += size
+        if weight.role == "layer" and weight.layer < len(layers):
+            layers[weight.layer] += size
+    is_tied = not kept["output"]
+    if engine == "cpu" and any(weight.role == "embedding" and weight.is_dense for weight in weights) and not is_tied:
+        kept["embedding"] = 0  # its rows are read where they lie in the file, a few in a step
+    return Needs(
+        engine=engine,
+        layer_bytes=tuple(layers),
+        layer_kv_bytes=kv_bytes_per_layer(engine, spec, load.kv_type) * _num_cells(engine, load),
+        embedding_bytes=0 if is_tied else kept["embedding"],
+        output_bytes=kept["rest"] + (kept["embedding"] if is_tied else kept["output"]),
+        scratch_bytes=_scratch_bytes(engine, spec, load) + _rebuilding_bytes(engine, weights),
+        logits_bytes=4 * load.num_logits * spec.vocab_size,
+        gpu_bytes=_CONTEXT_BYTES + _GRAPH_BYTES,
+        host_bytes=_host_bytes(engine, spec, load),
+    )
+
+
+def kept_bytes(engine: EngineName, weight: Weight, is_exact: bool = False) -> int:
+    """What is left of one weight when it is loaded."""
+    if engine == "plain":
+        return 4 * weight.num_numbers
+    if weight.is_vector and engine != "llama":
+        return 4 * weight.num_numbers
+    if weight.is_rebuilt:
+        return weight.num_numbers * _REBUILT_BITS // 8
+    return _panel_bytes(weight, is_exact) if engine == "cpu" else weight.num_bytes
+
+
+def _panel_bytes(weight: Weight, is_exact: bool) -> int:
+    """Sixteen outputs side by side (drawn in `executors/native/cpu/src/tiles.h`): 4 or 8 bits a code, a scale and an offset."""
+    if weight.is_dense:
+        width = _up(weight.num_inputs, 32) if weight.bits <= 16 else weight.num_inputs
+        return int(_up(weight.num_outputs, _LANES) * width * weight.bits) // 8
+    group_len = min(weight.group_len or weight.num_inputs, weight.num_inputs)
+    num_groups = -(-weight.num_inputs // group_len)
+    block_len = 32 if num_groups == 1 or group_len % 32 == 0 else 16
+    width = num_groups * _up(group_len, block_len)
+    scale_bytes = 4 if is_exact and not weight.has_half_scales else 2
+    row_bytes = width * (4 if weight.bits <= 4 else 8) // 8 + 2 * scale_bytes * num_groups
+    return _up(weight.num_outputs, _LANES) * row_bytes
+
+
+def kv_bytes_per_layer(engine: EngineName, spec: ModelSpec, kv_type: KVType) -> int:
+    """Keys and values of one token in one layer. Layers with a window keep everything, in every engine here."""
+    numbers = 2 * spec.num_kv_heads * spec.head_dim
+    if engine != "cpu":
+        return int(numbers * _KV_BITS[kv_type]) // 8
+    padded = 2 * spec.num_kv_heads * _up(spec.head_dim, 16)
+    # int8 has a float32 scale per token and head
+    return padded + 2 * 4 * spec.num_kv_heads if kv_type == "q8" else 2 * padded
+
+
+def _num_cells(engine: EngineName, load: Load) -> int:
+    return _up(load.num_tokens, _LLAMA_CELLS if engine == "llama" else _PAGE_LEN)
+
+
+def _scratch_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:
+    """What a step of `chunk_len` tokens is worked out in."""
+    hidden, ffn = spec.hidden_size, spec.ffn_size
+    q, kv = spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
+    match engine:
+        case "cuda":  # float16, the larger of the two halves of a layer
+            return load.chunk_len * 2 * (3 * hidden + max(3 * ffn, 2 * (q + kv)))
+        case "cpu":  # float32, and what matrices of codes read: int8 with scales and sums, 1.6 bytes a number
+            floats = 3 * hidden + 2 * (q + kv) + ffn
+            return int(load.chunk_len * (4 * floats + 1.6 * (hidden + q + ffn)))
+        case "plain":  # float32, gate and up apart; scores of all heads, thrice over
+            scores = 3 * spec.num_heads * min(load.context_len, load.num_tokens)
+            return 4 * load.chunk_len * (3 * hidden + 2 * (q + kv) + 3 * ffn + scores)
+        case "llama":  # float32; flash attention keeps no scores
+            return 4 * load.chunk_len * (3 * hidden + 2 * ffn + 2 * (q + kv))
+
+
+def _rebuilding_bytes(engine: EngineName, weights: Iterable[Weight]) -> int:
+    """On a GPU, large steps multiply by plain float16: room for the largest matrix of codes."""
+    if engine != "cuda":
+        return 0
+    return 2 * max((w.num_numbers for w in weights if w.role == "layer" and not w.is_dense), default=0)
+
+
+def _host_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:
+    vocabulary = _BYTES_PER_TOKEN * spec.vocab_size
+    tables = 4 * spec.rope.dim * load.context_len * (1 if spec.local_rope is None else 2)  # cosines and sines
+    match engine:
+        case "llama":
+            return _WORKER_BYTES + vocabulary + _LLAMA_BYTES + _LLAMA_BYTES_PER_TOKEN * spec.vocab_size
+        case "cuda":
+            return _WORKER_BYTES + vocabulary + _TORCH_BYTES
+        case _:
+            return _WORKER_BYTES + vocabulary + tables
+
+
+def _up(number: int, step: int) -> int:
+    return -(-number // step) * step

@@ -1,0 +1,254 @@
+"""Where a model's layers go: so much on each GPU, so much in main memory, and what is left of each.
+
+`place` divides what an engine needs (`hardware.engines`) among devices. A plan that does not fit is a plan too, with room
+below zero: it says by how much. Pure; called by `hardware.planner`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from publican.hardware.engines import Load, Needs
+from publican.hardware.machine import Machine
+from publican.hardware.sizes import MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A memory. `reserve_bytes` of it are left alone: for fragments, for the desktop, for what nobody thought of."""
+
+    name: str
+    total_bytes: int
+    free_bytes: int
+    is_gpu: bool
+
+    @property
+    def reserve_bytes(self) -> int:
+        return max(256 * MIB, int(self.total_bytes * (0.015 if self.is_gpu else 0.03)))
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """`ram` is None where GPU and processor share one memory: it is then the first GPU."""
+
+    gpus: tuple[Device, ...]
+    ram: Device | None
+
+    @classmethod
+    def of(cls, machine: Machine) -> Devices:
+        gpus = tuple(Device(f"{gpu.index}: {gpu.name}", gpu.total_bytes, gpu.free_bytes, True) for gpu in machine.gpus)
+        ram = Device("memory", machine.total_bytes, machine.available_bytes, False)
+        return cls(gpus, None if machine.is_unified else ram)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a person decided about dividing: None and empty leave it to the arithmetic.
+
+    Attributes:
+        gpu_layers: layers on GPUs; only libllama can leave the others in main memory.
+        split: each GPU's share of them, in any unit.
+    """
+
+    gpu_layers: int | None = None
+    split: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What lies on one device.
+
+    Attributes:
+        scratch_bytes: what steps are worked out in, logits with it.
+        overhead_bytes: of the process, its context and graphs.
+    """
+
+    device: Device
+    num_layers: int
+    weight_bytes: int
+    kv_bytes: int
+    scratch_bytes: int
+    overhead_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weight_bytes + self.kv_bytes + self.scratch_bytes + self.overhead_bytes
+
+    @property
+    def room_bytes(self) -> int:
+        """What is left beside the reserve; below zero it does not fit."""
+        return self.device.free_bytes - self.device.reserve_bytes - self.total_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Shares of the devices that are used, GPUs first.
+
+    Attributes:
+        gpu_layers: how many layers are computed on GPUs, and output_on_gpu: whether the logits are.
+    """
+
+    needs: Needs
+    load: Load
+    shares: tuple[Share, ...]
+    gpu_layers: int
+    output_on_gpu: bool
+
+    @property
+    def fits(self) -> bool:
+        return all(share.room_bytes >= 0 for share in self.shares)
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(share.total_bytes for share in self.shares)
+
+    @property
+    def missing_bytes(self) -> int:
+        return sum(max(0, -share.room_bytes) for share in self.shares)
+
+    @property
+    def loaded_bytes(self) -> int:
+        """What is taken when loading has ended: an engine on the CPU touches its cache and its buffers only in use."""
+        lazy = self.needs.engine in ("cpu", "plain")
+        kept = sum(share.weight_bytes + share.overhead_bytes for share in self.shares)
+        if lazy:
+            return kept
+        return kept + sum(share.kv_bytes for share in self.shares) + self.needs.logits_bytes
+
+
+def place(needs: Needs, load: Load, devices: Devices, cut: Cut = Cut()) -> Plan:
+    """Divide: on as few GPUs as will do, as evenly as their room allows; libllama leaves in main memory what is too much."""
+    on_gpu = needs.engine in ("cuda", "llama") and devices.gpus
+    if not on_gpu or (needs.engine == "llama" and cut.gpu_layers == 0):
+        return _Division(needs, load, devices, ()).plan(())
+    num_layers = len(needs.layer_bytes)
+    divisions = [_Division(needs, load, devices, used, cut.split) for used in _subsets(devices.gpus, cut.split)]
+    if needs.engine == "llama" and cut.gpu_layers is not None and 0 < cut.gpu_layers < num_layers:
+        return _first_fitting(divisions, cut.gpu_layers)
+    plan = _first_fitting(divisions, num_layers)
+    if needs.engine == "cuda" or plan.fits or cut.gpu_layers is not None:
+        return plan
+    return _as_many_as_fit(divisions[-1], num_layers)
+
+
+def _first_fitting(divisions: Sequence[_Division], num_layers: int) -> Plan:
+    plans = (division.plan(division.counts(num_layers)) for division in divisions)
+    plan = next(plans)
+    for other in plans:
+        if plan.fits:
+            break
+        plan = other
+    return plan
+
+
+def _as_many_as_fit(division: _Division, num_layers: int) -> Plan:
+    """The most layers that the GPUs have room for, main memory or not."""
+    low, high = 0, num_layers
+    while low < high:
+        middle = (low + high + 1) // 2
+        plan = division.plan(division.counts(middle))
+        if all(share.room_bytes >= 0 for share in plan.shares if share.device.is_gpu):
+            low = middle
+        else:
+            high = middle - 1
+    return (
+        division.plan(division.counts(low)) if low else _Division(division.needs, division.load, division.devices, ()).plan(())
+    )
+
+
+def _subsets(gpus: tuple[Device, ...], split: tuple[float, ...]) -> list[tuple[int, ...]]:
+    """Which GPUs to try, in turn: the roomiest alone, the two roomiest, …; with a split, exactly those it names."""
+    if any(share > 0 for share in split[: len(gpus)]):
+        return [tuple(i for i, share in enumerate(split[: len(gpus)]) if share > 0)]
+    roomiest = sorted(range(len(gpus)), key=lambda i: -gpus[i].free_bytes)
+    return [tuple(sorted(roomiest[:count])) for count in range(1, len(gpus) + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Division:
+    """One way of dividing: layers over the GPUs numbered in `used`, and the rest in main memory."""
+
+    needs: Needs
+    load: Load
+    devices: Devices
+    used: tuple[int, ...]
+    split: tuple[float, ...] = ()
+
+    def counts(self, num_layers: int) -> tuple[int, ...]:
+        """How many of `num_layers` each GPU gets."""
+        if self.split:
+            return _by_shares([self.split[i] for i in self.used], num_layers)
+        per_layer = max(self.needs.layer_bytes) + self.needs.layer_kv_bytes
+        rooms = [self._room(place, num_layers == len(self.needs.layer_bytes)) for place in range(len(self.used))]
+        counts = [0] * len(rooms)
+        for _ in range(num_layers):
+            best = max(range(len(rooms)), key=rooms.__getitem__)
+            counts[best] += 1
+            rooms[best] -= per_layer
+        return tuple(counts)
+
+    def _room(self, place: int, whole: bool) -> int:
+        """What the GPU that is number `place` of those used has for layers."""
+        device = self.devices.gpus[self.used[place]]
+        shared = self.needs.host_bytes if place == 0 and self.devices.ram is None else 0
+        return device.free_bytes - device.reserve_bytes - sum(self._fixed(place, whole)) - shared
+
+    def _fixed(self, place: int, whole: bool) -> tuple[int, int, int]:
+        """Weights, scratch and overhead there without its layers."""
+        needs = self.needs
+        weights = needs.embedding_bytes if place == 0 and needs.engine == "cuda" else 0
+        scratch = needs.scratch_bytes
+        if place == len(self.used) - 1 and whole:
+            weights, scratch = weights + needs.output_bytes, scratch + needs.logits_bytes
+        return weights, scratch, needs.gpu_bytes
+
+    def plan(self, counts: tuple[int, ...]) -> Plan:
+        """The shares, when the GPUs in use get so many layers each; the first layers stay in main memory."""
+        needs = self.needs
+        num_left = len(needs.layer_bytes) - sum(counts)
+        shares, first = [], num_left
+        for place, (i, count) in enumerate(zip(self.used, counts, strict=True)):
+            weights, scratch, overhead = self._fixed(place, not num_left)
+            weights += sum(needs.layer_bytes[first : first + count])
+            shares.append(Share(self.devices.gpus[i], count, weights, count * needs.layer_kv_bytes, scratch, overhead))
+            first += count
+        output_on_gpu = bool(shares) and not num_left
+        host = self._host(num_left, output_on_gpu)
+        if shares and self.devices.ram is None:
+            shares[0] = _merged(shares[0], host)
+        else:
+            shares.append(host)
+        return Plan(needs, self.load, tuple(shares), sum(counts), output_on_gpu)
+
+    def _host(self, num_left: int, output_on_gpu: bool) -> Share:
+        needs = self.needs
+        weights = sum(needs.layer_bytes[:num_left])
+        weights += 0 if output_on_gpu and needs.engine == "cuda" else needs.embedding_bytes
+        weights += 0 if output_on_gpu else needs.output_bytes
+        scratch = (0 if output_on_gpu else needs.logits_bytes) + (needs.scratch_bytes if num_left else 0)
+        device = self.devices.ram or self.devices.gpus[0]
+        return Share(device, num_left, weights, num_left * needs.layer_kv_bytes, scratch, needs.host_bytes)
+
+
+def _merged(a: Share, b: Share) -> Share:
+    """Two shares of the same memory."""
+    return Share(
+        a.device,
+        a.num_layers + b.num_layers,
+        a.weight_bytes + b.weight_bytes,
+        a.kv_bytes + b.kv_bytes,
+        a.scratch_bytes + b.scratch_bytes,
+        a.overhead_bytes + b.overhead_bytes,
+    )
+
+
+def _by_shares(shares: Sequence[float], num_layers: int) -> tuple[int, ...]:
+    """Whole numbers in proportion to `shares` that add up to `num_layers`."""
+    total, done, counts, seen = sum(shares), 0, [], 0.0
+    for share in shares:
+        seen += share
+        upto = round(num_layers * seen / total)
+        counts.append(upto - done)
+        done = upto
+    return tuple(counts)

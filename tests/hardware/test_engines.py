@@ -1,0 +1,99 @@
+"""What engines keep, against published figures and against the C++ backend itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from publican.executors.native.config import NativeConfig
+from publican.executors.native.cpu import make_backend
+from publican.executors.native.loading import describe
+from publican.hardware.engines import KV_TYPES, Load, kept_bytes, kv_bytes_per_layer, needs
+from publican.hardware.shapes import SHAPES
+from publican.hardware.sizes import GIB, KIB
+from publican.hardware.weights import Weight, described, weights_of
+from publican.store.checkpoint import open_checkpoint
+
+PUBLISHED = [  # KiB of float16 keys and values per token, GiB of 4-bit g128 weights, GiB of float16 ones
+    ("llama-2-7b", 512, 3.62, 12.55),
+    ("llama-2-13b", 800, 6.75, 24.24),
+    ("llama-1-33b", 1560, 16.33, 60.59),
+    ("codellama-34b", 192, 17.05, 62.85),
+    ("llama-1-65b", 2560, 32.31, 121.6),
+    ("llama-2-70b", 320, 34.10, 128.5),
+    ("mistral-7b", 128, 3.87, 13.49),
+    ("llama-3-8b", 128, 5.33, 14.96),
+    ("llama-3-70b", 320, 37.04, 131.4),
+    ("qwen2.5-7b", 56, 5.19, 14.2),
+    ("qwen2.5-14b", 192, 9.29, 27.5),
+    ("qwen2.5-32b", 256, 18.00, 61.0),
+    ("qwen2.5-72b", 320, 38.62, 135.4),
+    ("yi-34b", 240, 17.91, 64.05),
+]
+
+
+@pytest.mark.parametrize(("name", "kv_kib", "coded_gib", "half_gib"), PUBLISHED)
+def test_published_shapes(name, kv_kib, coded_gib, half_gib):
+    spec = SHAPES[name]
+    assert kv_bytes_per_layer("cuda", spec, "f16") * spec.num_layers == kv_kib * KIB
+    coded = needs("cuda", spec, described(spec, 4, 128), Load(4096))
+    assert coded.weight_bytes / GIB == pytest.approx(coded_gib, rel=0.003)
+    half = needs("cuda", spec, described(spec, 16), Load(4096))
+    assert half.weight_bytes / GIB == pytest.approx(half_gib, rel=0.003)
+
+
+@pytest.mark.parametrize("engine", ["cuda", "cpu", "plain", "llama"])
+def test_smaller_types_are_smaller(engine):
+    sizes = [kv_bytes_per_layer(engine, SHAPES["llama-2-7b"], kv_type) for kv_type in KV_TYPES[engine]]
+    assert all(size > 0 for size in sizes)
+    if "q8" in KV_TYPES[engine]:
+        half, eighth = (kv_bytes_per_layer(engine, SHAPES["llama-2-7b"], kv_type) for kv_type in ("bf16", "q8"))
+        assert 0.5 < eighth / half < 0.54
+
+
+@pytest.mark.parametrize("is_exact", [False, True])
+@pytest.mark.parametrize("kv_type", ["bf16", "q8"])
+def test_the_cpu_backend_keeps_what_is_said(default_model: Path, is_exact: bool, kv_type):
+    """To the byte: panels of every matrix, and pages."""
+    checkpoint = open_checkpoint(default_model)
+    config = NativeConfig(
+        "cpu", context_len=256, num_slots=2, quality=is_exact, kv_dtype=kv_type, num_threads=1, max_batch_tokens=64
+    )
+    program, _, filled = describe(checkpoint, config)
+    backend = make_backend(program, filled)
+    matrices = [w for w in weights_of(checkpoint) if not w.is_vector]
+    try:
+        assert sum(kept_bytes("cpu", w, is_exact) for w in matrices) == backend.weight_bytes
+        per_token = kv_bytes_per_layer("cpu", checkpoint.spec, kv_type) * checkpoint.spec.num_layers
+        assert per_token * 16 == backend._cache.page_bytes
+    finally:
+        backend.close()
+
+
+def test_weights_of_every_width_in_panels():
+    """Sizes by hand: 16 outputs side by side, 4 or 8 bits a code, a scale and an offset per group."""
+
+    def weight(bits: float, group_len: int, num_inputs: int = 256, **rest) -> Weight:
+        return Weight("layer", 0, 20, num_inputs, bits, group_len, 0, **rest)
+
+    assert kept_bytes("cpu", weight(4, 128)) == 32 * (256 // 2 + 2 * 2 * 2)
+    assert kept_bytes("cpu", weight(3, 128)) == 32 * (256 // 2 + 2 * 2 * 2)
+    assert kept_bytes("cpu", weight(6, 16)) == 32 * (256 + 16 * 4)
+    assert kept_bytes("cpu", weight(4, 0)) == 32 * (256 // 2 + 4)
+    assert kept_bytes("cpu", weight(4, 24, 48)) == 32 * (2 * 32 // 2 + 2 * 4)  # groups are padded to blocks of 16
+    assert kept_bytes("cpu", weight(4, 16), is_exact=True) == 32 * (256 // 2 + 16 * 8)
+    assert kept_bytes("cpu", weight(4, 16, has_half_scales=True), is_exact=True) == 32 * (256 // 2 + 16 * 4)
+    assert kept_bytes("cpu", weight(16, 0, 100, is_dense=True)) == 32 * 128 * 2
+    assert kept_bytes("plain", weight(4, 128)) == 4 * 20 * 256
+    assert kept_bytes("cuda", weight(4, 16, is_rebuilt=True)) == 2 * 20 * 256
+
+
+def test_a_dense_embedding_stays_in_its_file_on_the_cpu():
+    spec = SHAPES["llama-2-7b"]
+    weights = described(spec, 4)
+    assert needs("cpu", spec, weights, Load(512)).embedding_bytes == 0
+    assert needs("cuda", spec, weights, Load(512)).embedding_bytes == 32_000 * 4096 * 2
+    tied = dataclasses.replace(spec, tied=True)
+    assert needs("cpu", tied, described(tied, 4), Load(512)).output_bytes > 32_000 * 4096 * 2

@@ -1,0 +1,109 @@
+"""Dividing layers among devices."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from publican.hardware.engines import Load
+from publican.hardware.machine import read_machine
+from publican.hardware.plan import Cut, Devices
+from publican.hardware.planner import Planner
+from publican.hardware.shapes import SHAPES
+from publican.hardware.sizes import GIB
+from publican.hardware.weights import described
+from tests.hardware.fake_nvml import Card, FakeNvml
+from tests.hardware.models import machine, planner
+
+
+def layers(plan) -> list[int]:
+    return [share.num_layers for share in plan.shares]
+
+
+def test_one_card_is_enough():
+    """The roomier one alone: more cards are slower."""
+    plan = planner("llama-2-7b", "cuda", machine(12, 24)).plan(Load(4_096))
+    assert layers(plan) == [32, 0]
+    assert plan.shares[0].device.total_bytes == 24 * GIB
+    assert plan.fits
+
+
+def test_two_cards_end_up_equally_full():
+    plan = planner("llama-2-70b", "cuda", machine(24, 24)).plan(Load(16_384))
+    assert sum(layers(plan)) == 80
+    first, second, _ = plan.shares
+    assert abs(first.room_bytes - second.room_bytes) < GIB
+    assert plan.output_on_gpu
+
+
+def test_an_unequal_pair():
+    plan = planner("llama-2-13b", "cuda", machine(8, 12)).plan(Load(8_192))
+    assert plan.fits
+    small, large = layers(plan)[:2]
+    assert small < large
+
+
+def test_a_split_by_hand():
+    """The guide's "14,20" on two cards of 24 GB."""
+    plan = planner("llama-2-70b", "cuda", machine(24, 24), cut=Cut(split=(14, 20))).plan(Load(4_096))
+    assert layers(plan)[:2] == [33, 47]
+    one = planner("llama-2-7b", "cuda", machine(24, 24), cut=Cut(split=(0, 1))).plan(Load(4_096))
+    assert layers(one)[0] == 32
+    assert one.shares[0].device.name.startswith("1:")
+
+
+def test_libllama_leaves_in_memory_what_is_too_much():
+    plan = planner("llama-2-70b", "llama", machine(24, ram_gib=64)).plan(Load(4_096))
+    gpu, memory = plan.shares
+    assert plan.fits
+    assert not plan.output_on_gpu
+    assert 0 < gpu.num_layers < 80
+    assert gpu.num_layers + memory.num_layers == 80
+    assert gpu.room_bytes < max(plan.needs.layer_bytes) + plan.needs.layer_kv_bytes  # not one more
+
+
+def test_native_cannot_and_says_by_how_much():
+    plan = planner("llama-2-70b", "cuda", machine(24, ram_gib=512)).plan(Load(4_096))
+    assert not plan.fits
+    assert plan.missing_bytes == pytest.approx(12.5 * GIB, rel=0.1)
+
+
+@pytest.mark.parametrize(("asked", "got"), [(0, 0), (10, 10), (32, 32), (33, 32), (999, 32), (-1, 32), (None, 32)])
+def test_layers_by_hand(asked, got):
+    plan = planner("llama-2-7b", "llama", machine(24), cut=Cut(gpu_layers=asked)).plan(Load(4_096))
+    assert plan.gpu_layers == got
+    assert plan.output_on_gpu == (got == 32)
+
+
+def test_layers_by_hand_are_not_lessened_in_silence():
+    assert not planner("llama-2-70b", "llama", machine(24), cut=Cut(gpu_layers=-1)).plan(Load(4_096)).fits
+
+
+@given(
+    st.sampled_from(["llama-2-7b", "llama-2-70b"]),
+    st.sampled_from(["cuda", "llama", "cpu"]),
+    st.lists(st.integers(1, 80), max_size=4),
+    st.one_of(st.none(), st.integers(-1, 100)),
+)
+def test_nothing_is_lost_or_doubled(name, engine, cards, gpu_layers):
+    plan = planner(name, engine, machine(*cards), cut=Cut(gpu_layers)).plan(Load(2_048, 2))
+    needs = plan.needs
+    assert sum(layers(plan)) == len(needs.layer_bytes)
+    assert sum(share.weight_bytes for share in plan.shares) == needs.weight_bytes
+    assert sum(share.kv_bytes for share in plan.shares) == needs.kv_bytes
+    assert plan.total_bytes >= needs.weight_bytes + needs.kv_bytes + needs.logits_bytes + needs.host_bytes
+    assert plan.fits == (plan.missing_bytes == 0)
+    assert 0 < plan.loaded_bytes <= plan.total_bytes
+
+
+@pytest.mark.parametrize("gpu_layers", [None, 0, 10])
+def test_one_memory_for_both_counts_once(gpu_layers):
+    """GPU and processor share a memory: everything lies in it, the process too."""
+    devices = Devices.of(read_machine(nvml=FakeNvml(Card("NVIDIA GB10", None))))
+    assert devices.ram is None
+    spec = SHAPES["llama-2-7b"]
+    plan = Planner("llama", spec, described(spec, 4), devices, Cut(gpu_layers)).plan(Load(2_048))
+    assert len(plan.shares) == 1
+    assert plan.shares[0].num_layers == 32
+    assert plan.shares[0].weight_bytes == plan.needs.weight_bytes
