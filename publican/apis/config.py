@@ -38,7 +38,7 @@ class ApiConfig:
     max_body_bytes: int = 16 << 20
     max_prompts: int = 128
     commit_s: float = 3.0
-    ping_s: float = 15.0
+    ping_s: float = 12.0
     patience_s: float = 25.0
     presets: Presets = field(default_factory=Presets)
     registry: CollectorRegistry = field(default_factory=lambda: CollectorRegistry(auto_describe=False))

@@ -44,10 +44,11 @@ class Function(Body):
 
 def messages_of(sent: Sequence[Mapping[str, Any]], name: str = "messages") -> tuple[Message, ...]:
     """Raises InvalidRequest that names the first message that is none."""
-    return tuple(_message(f"{name}[{index}]", message) for index, message in enumerate(sent))
+    return tuple(message_of(f"{name}[{index}]", message) for index, message in enumerate(sent))
 
 
-def _message(name: str, body: Mapping[str, Any]) -> Message:
+def message_of(name: str, body: Mapping[str, Any]) -> Message:
+    """The message that stands at `name`."""
     sent = within(name, ChatMessage, body)
     role = "system" if sent.role == "developer" else sent.role  # the newer word for the same; no local template knows it
     extra = {key: value for key, value in body.items() if key not in ("role", "content") and value is not None}
@@ -95,7 +96,7 @@ def _check_calls(name: str, calls: Any) -> None:
 
 
 def tools_of(sent: Any) -> tuple[Tool, ...]:
-    """``[{"type": "function", "function": {…}}, …]``, or nothing."""
+    """``[{"type": "function", "function": {…}}, …]``, or nothing. What is in `function` may stand beside `type` instead."""
     if not sent:
         return ()
     if not isinstance(sent, list) or len(sent) > MAX_TOOLS:
@@ -112,9 +113,10 @@ def _tool(name: str, sent: Any) -> Tool:
     kind = sent.get("type", "function")
     if kind != "function":
         raise Unsupported(f"{name}: tools of type {kind!r:.40} are not supported by this server; send functions.")
-    if not isinstance(sent.get("function"), dict):
-        raise InvalidParameter(f"{name}.function", "must be an object with a name.")
-    function = within(f"{name}.function", Function, sent["function"])
+    place, inner = (name, sent) if "name" in sent else (f"{name}.function", sent.get("function"))
+    if not isinstance(inner, dict):
+        raise InvalidParameter(place, "must be an object with a name.")
+    function = within(place, Function, inner)
     return Tool(function.name, function.description, function.parameters)
 
 

@@ -117,6 +117,7 @@ class StreamAnswer(_Answer):
     def __init__(self, call: Call, requests: Sequence[Request], stream: Stream) -> None:
         super().__init__(call, requests)
         self._stream = stream
+        self._queued: Queued | None = None
 
     async def _answer(self, feed: Feed, send: Send) -> int:
         config = self._call.server.config
@@ -135,8 +136,9 @@ class StreamAnswer(_Answer):
 
     def _say(self, items: list[Item]) -> bytes:
         if not items:
-            return self._stream.waiting(None)
+            return self._stream.waiting(self._queued)
         newest = items[-1].event
+        self._queued = newest if isinstance(newest, Queued) else None
         if isinstance(newest, Failed):
             return self._stream.render(items[:-1]) + self._last_words(newest.error)
         if isinstance(newest, Queued):

@@ -110,7 +110,7 @@ def test_who_waits_in_the_queue_hears_at_once_and_then_every_so_often() -> None:
         return [Queued(3, 12.4), Hold(heard), Queued(0), Pause(0.05), *answer(request, ["Hi"])]
 
     with serving(script, ping_s=0.1, commit_s=60.0) as (_, base):
-        data = listen(base, STREAM, lambda so_far: so_far.count(b": ping") >= 2, heard)
+        data = listen(base, STREAM, lambda so_far: so_far.count(b": queued position=3 estimate_s=12") >= 3, heard)
     stream = parse_sse(data)
     assert stream.comments[0] == ": queued position=3 estimate_s=12"
     assert ": queued position=0" in stream.comments

@@ -56,6 +56,7 @@ class Common(Body):
     skip_special_tokens: bool = True
     truncate_prompt_tokens: Annotated[Whole, Field(ge=-1, le=MAX_COUNT)] | None = None
     prompt_logprobs: Annotated[Whole, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    truncation_length: Annotated[Whole, Field(ge=0, le=MAX_COUNT)] = 0
     return_tokens_as_token_ids: bool = False
 
 

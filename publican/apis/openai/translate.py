@@ -89,10 +89,10 @@ def completion(body: Mapping[str, Any], asking: Asking) -> Asked:
         prompt_logprobs=sent.prompt_logprobs if echoed is None else max(echoed, sent.prompt_logprobs or 0),
         echo=sent.echo,
         special_tokens=not sent.skip_special_tokens,
-        truncate_prompt=_truncation(sent),
+        truncate_prompt=_truncation(sent, sent.max_tokens),
     )
     dialect = dialect_of(body)
-    sampling, stopping = _sampling(dialect, body, sent, asking), _stopping(sent, sent.max_tokens)
+    sampling, stopping = sampling_of(dialect, body, sent.n, asking), _stopping(sent, sent.max_tokens)
     requests = tuple(
         Request(prompt, sampling, stopping, wanted, sent.model or None, asking.caller, dialect, new_request_id("cmpl"))
         for prompt in prompts
@@ -113,11 +113,11 @@ def chat(body: Mapping[str, Any], asking: Asking) -> Asked:
         prompt_logprobs=sent.prompt_logprobs,
         special_tokens=not sent.skip_special_tokens,
         split_reasoning=True,
-        truncate_prompt=_truncation(sent),
+        truncate_prompt=_truncation(sent, sent.max_tokens),
     )
     prompt = chat_prompt(sent)
     dialect = dialect_of(body)
-    sampling, stopping = _sampling(dialect, body, sent, asking), _stopping(sent, sent.max_tokens)
+    sampling, stopping = sampling_of(dialect, body, sent.n, asking), _stopping(sent, sent.max_tokens)
     id, model = new_request_id("chatcmpl"), sent.model or None
     request = Request(prompt, sampling, stopping, wanted, model, asking.caller, dialect, id)
     return Asked((request,), _shape(sent, num_top, reasoning=sent.include_reasoning))
@@ -181,12 +181,13 @@ def chat_prompt(sent: ChatBody) -> ChatPrompt:
 # --- what both share
 
 
-def _sampling(dialect: str, body: Mapping[str, Any], sent: Common, asking: Asking) -> SamplingParams:
-    body = grammar_or_schema(with_beams(with_format(body), sent.n))
+def sampling_of(dialect: str, body: Mapping[str, Any], num_choices: int, asking: Asking) -> SamplingParams:
+    """The sampling parameters of a body that may have OpenAI's words and those of all its kin. Raises InvalidParameter."""
+    body = grammar_or_schema(with_beams(with_format(body), num_choices))
     seed = body.get("seed")
     if isinstance(seed, int) and not isinstance(seed, bool) and -(2**63) <= seed < -1:
         body = {**body, "seed": seed & MAX_SEED}  # OpenAI's seeds are signed
-    if body.get("best_of") == sent.n:
+    if body.get("best_of") == num_choices:
         body = {**body, "best_of": None}  # as many as are asked for is no choice
     order = body.get("sampler_order")
     if dialect != "kobold" and isinstance(order, list) and any(isinstance(step, int | float) for step in order):
@@ -205,7 +206,10 @@ def _stopping(sent: Common, max_tokens: int | None) -> Stopping:
     )
 
 
-def _truncation(sent: Common) -> int | None:
+def _truncation(sent: Common, max_tokens: int | None) -> int | None:
+    """vLLM's way counts the prompt's tokens; ooba's is the length of prompt and answer together, 0 for the context's."""
+    if sent.truncate_prompt_tokens is None and sent.truncation_length:
+        return max(1, sent.truncation_length - (max_tokens or 0))
     if sent.truncate_prompt_tokens == 0:
         raise InvalidParameter("truncate_prompt_tokens", "must be -1, or 1 or more.")
     return MAX_COUNT if sent.truncate_prompt_tokens == -1 else sent.truncate_prompt_tokens
