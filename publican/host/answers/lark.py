@@ -45,10 +45,13 @@ class Lark:
         return name
 
     def once(self, name: str, body: str) -> str:
-        """A rule by a name of its own, which may name itself; made the first time only. No name of `rule`'s kind."""
-        if not any(rule.startswith(f"{name}:") for rule in self._rules):
+        """A rule by a name of its own, which is no name of `rule`'s kind; made the first time only."""
+        if not self.has(name):
             self._rules.append(f"{name}: {body}")
         return name
+
+    def has(self, name: str) -> bool:
+        return any(rule.startswith(f"{name}:") for rule in self._rules)
 
     def pattern(self, pattern: str) -> str:
         """The name of a rule for a regular expression, without its slashes."""

@@ -23,8 +23,19 @@ def properties(tool: Tool) -> dict[str, Any]:
 
 
 def required(tool: Tool) -> frozenset[str]:
-    names = tool.parameters.get("required")
+    return required_of(tool.parameters)
+
+
+def required_of(schema: Mapping[str, Any]) -> frozenset[str]:
+    names = schema.get("required")
     return frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else frozenset()
+
+
+def choices_of(schema: Mapping[str, Any]) -> list[Any]:
+    """The only values that there may be; none if `schema` does not name them."""
+    if isinstance(values := schema.get("enum"), list | tuple) and values:
+        return list(values)
+    return [schema["const"]] if "const" in schema else []
 
 
 def types_of(schema: Any, depth: int = 0) -> frozenset[str]:
@@ -70,7 +81,10 @@ def arguments_schema(tool: Tool) -> dict[str, Any]:
     schema = plain(tool.parameters)
     schema.setdefault("type", "object")
     if not _JOINING & schema.keys():
-        schema.setdefault("properties", {})
+        declared = schema.get("properties")
+        members: dict[str, Any] = dict(declared) if isinstance(declared, Mapping) else {}
+        missing = sorted(required(tool) - members.keys())  # required, but not declared: anything will do
+        schema["properties"] = members | {name: {} for name in missing}
         schema["additionalProperties"] = False
     return schema
 

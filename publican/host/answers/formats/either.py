@@ -15,9 +15,9 @@ class Either:
 
     def __init__(self, *formats: CallFormat) -> None:
         self._formats = formats
-        self._first = formats[0]
-        self.name = self._first.name
-        self.signs = self._first.signs
+        self.first = formats[0]
+        self.name = self.first.name
+        self.signs = self.first.signs
         self.opens = tuple(dict.fromkeys(mark for each in formats for mark in each.opens))
         self.marks = tuple(dict.fromkeys(mark for each in formats for mark in each.marks))
         self.bare = any(each.bare for each in formats)
@@ -30,10 +30,10 @@ class Either:
         return False
 
     def write(self, calls: Sequence[Call]) -> str:
-        return self._first.write(calls)
+        return self.first.write(calls)
 
     def demand(self, lark: Lark, tools: Sequence[Tool], most: int) -> str:
-        return self._first.demand(lark, tools, most)
+        return self.first.demand(lark, tools, most)
 
     def call_id(self, name: str, index: int) -> str:
-        return self._first.call_id(name, index)
+        return self.first.call_id(name, index)

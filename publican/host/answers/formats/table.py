@@ -105,9 +105,9 @@ MINIMAX = TaggedFormat(
     key_open='<parameter name="',
     key_end='">',
     value_end="</parameter>\n",
-    call_close="</invoke>",
-    between="\n",
-    after="\n</minimax:tool_call>",
+    call_close="</invoke>\n",
+    between="",
+    after="</minimax:tool_call>",
 )
 DEEPSEEK_TAGS = TaggedFormat(
     "deepseek-v3.2",
@@ -120,9 +120,9 @@ DEEPSEEK_TAGS = TaggedFormat(
     key_open='<｜DSML｜parameter name="',
     key_end='">',
     value_end="</｜DSML｜parameter>\n",
-    call_close="</｜DSML｜invoke>",
-    between="\n",
-    after="\n</｜DSML｜function_calls>",
+    call_close="</｜DSML｜invoke>\n",
+    between="",
+    after="</｜DSML｜function_calls>",
     typed_keys=('" string="true', '" string="false'),
 )
 _DEEPSEEK_CLOSES = ("<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>")

@@ -14,7 +14,7 @@ from publican.host.answers.formats.format import Call, Sink, random_id
 from publican.host.answers.lark import Lark
 from publican.host.answers.literals import parse_literal
 from publican.host.answers.marks import Marks
-from publican.host.answers.schema import parameter_schema, properties, required, types_of
+from publican.host.answers.schema import choices_of, parameter_schema, properties, required, types_of
 from publican.host.answers.source import Source, Step
 
 _NAME = re.compile(r"[\w.:/-]{1,128}")
@@ -192,7 +192,7 @@ class TaggedFormat:
         head = lark.text(self._key_head(key, is_text))
         if not is_text:
             return lark.rule(lark.sequence(head, lark.json(schema), lark.text(self.value_end)))
-        choices = [c for c in schema.get("enum") or [schema.get("const")] if isinstance(c, str)]
+        choices = [choice for choice in choices_of(schema) if isinstance(choice, str)]
         if choices:
             body = lark.sequence(lark.one_of([lark.rule(lark.text(c) or '""') for c in choices]), lark.text(self.value_end))
         else:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from publican.core.request import Tool
 from publican.host.answers import json_text
 from publican.host.answers.lark import Lark
-from publican.host.answers.schema import parameter_schema, properties, required, types_of
+from publican.host.answers.schema import choices_of, parameter_schema, properties, required, required_of, types_of
 
 _INTEGER = r"-?(0|[1-9][0-9]{0,17})"
 _NUMBER = _INTEGER + r"(\.[0-9]{1,17})?"
@@ -60,12 +60,18 @@ class ValueStyle:
 
     def demand_arguments(self, lark: Lark, tool: Tool) -> str:
         """An expression for the arguments of a call, required ones first; empty if there are none."""
-        must = required(tool)
-        names = sorted(properties(tool), key=lambda name: name not in must)
-        values = {name: self.demand(lark, parameter_schema(tool, name)) for name in names}
+        schemas = {name: parameter_schema(tool, name) for name in properties(tool)}
+        return self._members(lark, schemas, required(tool), lambda name: f"{name}{self.assign}", 0)
+
+    def _members(
+        self, lark: Lark, schemas: Mapping[str, Any], must: Container[str], head: Callable[[str], str], depth: int
+    ) -> str:
+        """Names and values, those that must be there first."""
+        names = sorted(schemas, key=lambda name: name not in must)
+        values = {name: self.demand(lark, schemas[name], depth) for name in names}
 
         def one(name: str, comma: bool) -> str:
-            return lark.sequence(lark.text(f"{self.comma if comma else ''}{name}{self.assign}"), values[name])
+            return lark.sequence(lark.text(f"{self.comma if comma else ''}{head(name)}"), values[name])
 
         def rest(names: Sequence[str]) -> list[str]:
             return [one(name, comma=True) if name in must else f"({one(name, comma=True)})?" for name in names]
@@ -75,16 +81,26 @@ class ValueStyle:
         starts = [lark.rule(lark.sequence(one(n, comma=False), *rest(names[i + 1 :]))) for i, n in enumerate(names)]
         return f"({lark.one_of(starts)})?"
 
-    def demand(self, lark: Lark, schema: Mapping[str, Any], depth: int = 0) -> str:
-        values = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
-        if values:
+    def demand(self, lark: Lark, schema: Any, depth: int = 0) -> str:
+        if not isinstance(schema, Mapping):
+            return self._any(lark)
+        if values := choices_of(schema):
             return lark.one_of([lark.rule(lark.text(self.literal(value))) for value in values])
         kinds = types_of(schema)
-        kind = next(iter(kinds)) if len(kinds) == 1 else ""
-        if kind == "array" and depth < _MAX_DEPTH:
-            items = schema.get("items")
-            return self._list(lark, self.demand(lark, items if isinstance(items, Mapping) else {}, depth + 1))
-        return self._simple(lark).get(kind) or self._any(lark)
+        if not kinds or depth > _MAX_DEPTH:
+            return self._any(lark)
+        return lark.one_of([self._of_kind(lark, kind, schema, depth + 1) for kind in sorted(kinds)])
+
+    def _of_kind(self, lark: Lark, kind: str, schema: Mapping[str, Any], depth: int) -> str:
+        if kind == "array":
+            return self._list(lark, self.demand(lark, schema.get("items"), depth))
+        if kind != "object":
+            return self._simple(lark).get(kind) or self._any(lark)
+        members = schema.get("properties")
+        if not isinstance(members, Mapping) or not members:
+            return self._mapping(lark, self._any(lark))
+        inside = self._members(lark, members, required_of(schema), self._key, depth)
+        return lark.rule(lark.sequence(lark.text("{"), inside, lark.text("}")))
 
     def _simple(self, lark: Lark) -> dict[str, str]:
         true, false, null = map(lark.text, self.words)
@@ -100,10 +116,17 @@ class ValueStyle:
     def _list(self, lark: Lark, item: str) -> str:
         return lark.rule(f'"[" ({item} ({lark.text(self.comma)} {item})*)? "]"')
 
+    def _mapping(self, lark: Lark, value: str) -> str:
+        key = self._simple(lark)["string"] if self.quote is None else lark.once("key", r"/[A-Za-z_]\w*/")
+        pair = lark.rule(f"{key} {lark.text(self.colon)} {value}")
+        return lark.rule(f'"{{" ({pair} ({lark.text(self.comma)} {pair})*)? "}}"')
+
     def _any(self, lark: Lark) -> str:
-        comma = lark.text(self.comma)
-        simple = self._simple(lark)
-        key = simple["string"] if self.quote is None else lark.once("key", r"/[A-Za-z_]\w*/")
-        pair = lark.once("pair", f"{key} {lark.text(self.colon)} any")
-        several = f'"[" (any ({comma} any)*)? "]" | "{{" ({pair} ({comma} {pair})*)? "}}"'
-        return lark.once("any", " | ".join((*(simple[kind] for kind in ("string", "number", "boolean", "null")), several)))
+        """Nested no deeper than models do it: a grammar of any depth would let them nest for ever."""
+        if lark.has("any"):
+            return "any"
+        simple = [self._simple(lark)[kind] for kind in ("string", "number", "boolean", "null")]
+        value = lark.rule(" | ".join(simple))
+        for _ in range(_MAX_DEPTH - 1):
+            value = lark.rule(" | ".join((*simple, self._list(lark, value), self._mapping(lark, value))))
+        return lark.once("any", value)
