@@ -116,7 +116,7 @@ class Drive:
     def step(self, rows: Mapping[int, Sequence[int]], num_logits: int | None = 1) -> dict[int, np.ndarray]:
         """Compute; returns each slot's logits [rows wanted, V]."""
         plan = self.plan(rows, num_logits)
-        logits = np.array(self.executor.execute(plan).logits)  # a copy: they are valid until the next step
+        logits = np.asarray(self.executor.execute(plan).logits).copy()  # a copy: they are valid until the next step
         ends = np.cumsum([row.num_logits for row in plan.rows])
         return {row.slot: logits[end - row.num_logits : end] for row, end in zip(plan.rows, ends, strict=True)}
 

@@ -28,6 +28,7 @@ from publican.executors.native.loading import load
 from publican.store.checkpoint import open_checkpoint
 from tests.executors.drive import Drive
 from tests.executors.llama.tiny import write_gemma, write_llama
+from tests.executors.native.cuda.on_cpu import load_on_cpu
 
 Factory = Callable[[Path], Executor]
 MEASURES: dict[str, Any] = {"num_slots": 5, "context_len": 96, "max_batch_tokens": 64, "max_logits": 40}
@@ -55,6 +56,14 @@ def native(backend: BackendName, pages: Pages) -> Factory:
     return make
 
 
+def cuda_twins(folder: Path) -> Executor:
+    """The cuda backend's own way through a step, with its operations in plain torch."""
+    path = folder / "llama.gguf"
+    if not path.exists():
+        write_llama(path)
+    return load_on_cpu(open_checkpoint(path), NativeConfig("cuda", page_len=8, num_pages=60, **MEASURES))
+
+
 def libllama(write: Callable[[Path], Path]) -> Factory:
     """libllama on a tiny model of some kind, in float32 throughout, which it is only without flash attention."""
 
@@ -74,10 +83,17 @@ FACTORIES: dict[str, Factory] = {
     "fake, cells": fake_with_cells,
     "native, plain": native("plain", Pages(4, 120)),
     "native, cpu": native("cpu", Pages(16, 40)),
+    "native, cuda in torch": cuda_twins,
     "llama": libllama(write_llama),
     "llama, window": libllama(write_gemma),
 }
-ROUNDING: dict[str, float] = {"native, plain": 2e-5, "native, cpu": 2e-5, "llama": 1e-3, "llama, window": 3e-3}
+ROUNDING: dict[str, float] = {
+    "native, plain": 2e-5,
+    "native, cpu": 2e-5,
+    "native, cuda in torch": 2e-5,
+    "llama": 1e-3,
+    "llama, window": 3e-3,
+}
 """By how much logits may differ between two ways of computing them; not at all for those that are not named."""
 
 
@@ -137,10 +153,10 @@ def test_logits_are_float32_writable_and_finite(drive: Drive) -> None:
     plan = drive.plan({0: some_tokens(1, 7), 2: some_tokens(2, 3)}, num_logits=2)
     logits = drive.executor.execute(plan).logits
     assert logits.shape == (4, drive.executor.info.vocab_size)
-    assert logits.dtype == np.float32
-    assert np.isfinite(logits).all()
+    assert np.asarray(logits).dtype == np.float32
+    assert np.isfinite(np.asarray(logits)).all()
     logits[:] = 0  # the engine may write to them, and nothing comes of it
-    again = np.array(drive.executor.execute(drive.plan({0: [5]})).logits)
+    again = np.asarray(drive.executor.execute(drive.plan({0: [5]})).logits)
     assert again.any()
 
 
@@ -251,12 +267,12 @@ def test_hidden_states_where_they_are_to_be_had(drive: Drive, same: Same) -> Non
         with pytest.raises(PlanError):
             drive.executor.execute(plan)
         return
-    hidden = np.array(drive.executor.execute(plan).hidden)
+    hidden = np.asarray(drive.executor.execute(plan).hidden)
     assert hidden.shape == (6, drive.executor.info.hidden_size)
     assert hidden.dtype == np.float32
     again = drive.executor.execute(drive.plan({2: tokens}, num_logits=0, num_hidden=9))
-    assert same(np.array(again.hidden)[6:], hidden[:3])
-    assert same(np.array(again.hidden)[1:4], hidden[3:])
+    assert same(np.asarray(again.hidden)[6:], hidden[:3])
+    assert same(np.asarray(again.hidden)[1:4], hidden[3:])
     assert drive.executor.execute(drive.plan({2: [1]})).hidden is None
 
 

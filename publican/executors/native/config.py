@@ -26,6 +26,7 @@ class NativeConfig:
         rope: positions other than the file's own: another theta or scaling; None is the file's.
         quality: slower and more exact arithmetic where a backend has the choice.
         num_threads: for backends that have threads of their own; 0 is as many as there are processors.
+        gpu_split: GB of each NVIDIA card for weights and cache, in their order; empty fills them by what is free.
     """
 
     backend: BackendName = "plain"
@@ -39,3 +40,4 @@ class NativeConfig:
     rope: Rope | None = None
     quality: bool = False
     num_threads: int = 0
+    gpu_split: tuple[float, ...] = ()

@@ -1,0 +1,157 @@
+"""`CudaBackend`: runs a `Program` with torch and Triton, on one device or several. Called by the engine thread only.
+
+`run` returns as soon as the work is queued: the logits are a tensor on the last device, and whoever reads them waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from publican.core.errors import EngineError
+from publican.executors.native.batch import Batch
+from publican.executors.native.cuda.cache import KVCache, page_bytes
+from publican.executors.native.cuda.config import CudaConfig
+from publican.executors.native.cuda.devices import DTYPES, budgets, describe
+from publican.executors.native.cuda.graphs import Graphs
+from publican.executors.native.cuda.inputs import BlockSizes, Inputs, StepInputs
+from publican.executors.native.cuda.lowering import Lowered, Lowering, Stage, rope_tensors
+from publican.executors.native.cuda.operations import Heads, Operations, Pages
+from publican.executors.native.cuda.packing import Packer
+from publican.executors.native.cuda.placement import Placement
+from publican.executors.native.cuda.steps import Context, Rope
+from publican.executors.native.program import Program
+
+Result = tuple[torch.Tensor, torch.Tensor | None]
+PackerOf = Callable[[torch.device, torch.dtype, bool], Packer]
+
+
+class CudaBackend:
+    """Follows `native.batch.Backend`.
+
+    Args:
+        limits: the most tokens and the most sequences of a batch.
+        cache: pages of the KV cache, and tokens per page.
+        packer: makes the packers of the devices; a benchmark has its own.
+
+    Raises:
+        MemoryError: a device is too small. OutOfMemory: the budgets are.
+        UnsupportedModel: a bit width that is not known.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        cache: tuple[int, int],
+        limits: tuple[int, int],
+        config: CudaConfig,
+        packer: PackerOf = Packer,
+    ) -> None:
+        self._devices = [torch.device(name) for name in config.devices]
+        self._dtype = DTYPES[config.dtype]
+        self._program = program
+        self._ops = operations(config)
+        self._heads = Heads(program.num_heads, program.num_kv_heads, program.head_dim)
+        try:
+            self._load(program, cache, limits, config, packer)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error
+        self.device = describe(self._devices, config)
+
+    def _load(
+        self, program: Program, cache: tuple[int, int], limits: tuple[int, int], config: CudaConfig, packer: PackerOf
+    ) -> None:
+        num_pages, page_len = cache
+        kv_dtype, shape = DTYPES[config.kv_dtype], (program.num_kv_heads, page_len, program.head_dim)
+        layer_bytes = page_bytes(1, shape, kv_dtype) * (num_pages + 1)
+        reserve = 2 * program.vocab_size * program.hidden_size + 8 * limits[0] * sum(program.buffers.values())
+        placement = Placement(budgets(self._devices, config, reserve), layer_bytes, bool(config.budgets_gb))
+        packers = [packer(device, self._dtype, config.exact_scales) for device in self._devices]
+        lowered = Lowering(program, packers, placement, self._dtype).lower()
+        self.weight_bytes = sum(each.num_bytes for each in packers)
+        self._stages = lowered.stages
+        self._used = [self._devices[stage.device] for stage in lowered.stages]
+        self._caches = [
+            KVCache(len(stage.layers), num_pages, shape, kv_dtype, device)
+            for stage, device in zip(lowered.stages, self._used, strict=True)
+        ]
+        self._layers = [_layers(stage, each) for stage, each in zip(lowered.stages, self._caches, strict=True)]
+        self._ropes: list[list[Rope]] = [rope_tensors(program, device) for device in self._used]
+        self._residuals = lowered.residuals
+        self._buffers = [self._buffers_of(lowered, limits[0], device) for device in self._used]
+        sizes = BlockSizes(*self._ops.block_sizes(self._heads))
+        max_pages = -(-program.context_len // page_len)
+        self._inputs = Inputs(self._used, (*limits, max_pages), sizes)
+        self._graphs: Graphs | None = None
+        if config.graphs and len(self._used) == 1 and self._used[0].type == "cuda":
+            spare = self._caches[0].spare_page
+            self._graphs = Graphs(self._used[0], (min(limits), max_pages, spare), self._inputs, self._forward)
+
+    def _buffers_of(self, lowered: Lowered, max_tokens: int, device: torch.device) -> dict[str, torch.Tensor]:
+        return {
+            name: torch.empty(
+                (max_tokens, width), dtype=torch.float32 if name in lowered.residuals else self._dtype, device=device
+            )
+            for name, width in lowered.buffers.items()
+        }
+
+    def copy_page(self, source: int, target: int) -> None:
+        for cache in self._caches:
+            cache.copy_page(source, target)
+
+    def run(self, batch: Batch) -> Result:
+        """Logits [rows wanted, V] and hidden states or None; tensors on the last device, valid until the next run."""
+        if not self._stages:
+            raise EngineError("The backend is closed.")
+        try:
+            with torch.no_grad():  # inference tensors could not be written to by those who sample
+                if self._graphs is not None and self._graphs.fits(batch):
+                    return self._graphs.run(batch), None
+                return self._forward(self._inputs.send(batch))
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from error
+
+    def _forward(self, inputs: list[StepInputs]) -> Result:
+        before: Context | None = None
+        for i, stage in enumerate(self._stages):
+            num_rows = len(inputs[i].tokens)
+            buffers = {name: buffer[:num_rows] for name, buffer in self._buffers[i].items()}
+            context = Context(self._ops, buffers, inputs[i], self._heads, self._layers[i], self._ropes[i])
+            with _on(self._used[i]):
+                if before is not None:
+                    for name in self._residuals:
+                        buffers[name].copy_(before.buffers[name], non_blocking=True)
+                for instruction in stage.instructions:
+                    instruction.run(context)
+            before = context
+        assert before is not None
+        assert before.logits is not None
+        return before.logits, before.hidden
+
+    def close(self) -> None:
+        self._stages, self._graphs = (), None
+        self._buffers, self._layers, self._ropes, self._caches = [], [], [], []
+        if any(device.type == "cuda" for device in self._devices):
+            torch.cuda.empty_cache()
+
+
+def operations(config: CudaConfig) -> Operations:
+    """The kernels, or their twins. Triton is imported only for the former."""
+    if config.kernels == "torch":
+        from publican.executors.native.cuda.twins import TorchOperations
+
+        return TorchOperations()
+    from publican.executors.native.cuda.kernels import TritonOperations
+
+    return TritonOperations()
+
+
+def _layers(stage: Stage, cache: KVCache) -> dict[int, Pages]:
+    return {layer: Pages(*cache.layer(index)) for index, layer in enumerate(stage.layers)}
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    """Kernels go to the current device, whatever device their tensors are on."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

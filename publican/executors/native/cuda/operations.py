@@ -1,0 +1,115 @@
+"""`Operations`: what a device can compute. `twins` says it in plain torch; `kernels` does it fast.
+
+Names of sizes: M rows (tokens) of the step, N outputs, K inputs, V vocabulary. Activations are [M, width] in the backend's
+type, perhaps with a longer stride between rows; the residual stream is float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from publican.executors.native.cuda.inputs import StepInputs
+from publican.executors.native.cuda.packing import Weight
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """How a row of [q heads | k heads | v heads] is cut."""
+
+    num_q: int
+    num_kv: int
+    dim: int
+
+    @property
+    def per_kv(self) -> int:
+        return self.num_q // self.num_kv
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pages:
+    """Keys and values of one layer, each [pages, kv heads, tokens of a page, head_dim]."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadNorms:
+    """RMSNorm weights of q and k, float32 [head_dim] each, or None."""
+
+    q: torch.Tensor | None = None
+    k: torch.Tensor | None = None
+    eps: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowNorm:
+    """RMSNorm over rows: `weight` float32 [width], and where the result goes."""
+
+    weight: torch.Tensor
+    eps: float
+    dst: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How attention makes scores: `program.Attend` says what each is."""
+
+    scale: float
+    window: int = 0
+    softcap: float = 0.0
+
+
+class Operations(Protocol):
+    """All on the current stream of the tensors' device; nothing waits."""
+
+    def block_sizes(self, heads: Heads) -> tuple[int, int]:
+        """Rows per program of the attention kernel, for short and for long sequences."""
+        ...
+
+    def embed(self, table: Weight, tokens: torch.Tensor, scale: float, dst: torch.Tensor) -> None:
+        """dst[m] = scale · table[tokens[m]]"""
+        ...
+
+    def norm(self, src: torch.Tensor, norm: RowNorm) -> None:
+        """norm.dst = RMSNorm(src). The two may be the same."""
+        ...
+
+    def linear(self, x: torch.Tensor, weight: Weight, bias: torch.Tensor | None, dst: torch.Tensor) -> None:
+        """dst [M, N] = x · weightᵀ + bias"""
+        ...
+
+    def partials(self, x: torch.Tensor, weight: Weight) -> torch.Tensor:
+        """[P, M, N], which add up to x · weightᵀ."""
+        ...
+
+    def add(
+        self, y: torch.Tensor, bias: torch.Tensor | None, scale: float, residual: torch.Tensor, norm: RowNorm | None
+    ) -> None:
+        """residual += scale · (Σ_p y[p] + bias), y being [P, M, N]; then `norm` of the residual, if there is one."""
+        ...
+
+    def gate(self, gate_up: torch.Tensor, activation: str, dst: torch.Tensor) -> None:
+        """dst [M, N] = activation(gate_up[:, :N]) · gate_up[:, N:]"""
+        ...
+
+    def store_kv(
+        self,
+        qkv: torch.Tensor,
+        pages: Pages,
+        inputs: StepInputs,
+        heads: Heads,
+        norms: HeadNorms,
+        rope: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> None:
+        """Normalise and rotate q and k of `qkv`, q in place; k and v go to their pages. `rope`: cos and sin, or none."""
+        ...
+
+    def attend(
+        self, qkv: torch.Tensor, pages: Pages, inputs: StepInputs, heads: Heads, scores: Scores, dst: torch.Tensor
+    ) -> None:
+        """dst [M, q heads · head_dim] = attention of every row over what its sequence holds up to and with the row."""
+        ...

@@ -1,0 +1,125 @@
+"""`TorchOperations`: every operation in plain torch, on any device. What the kernels are tested against.
+
+Sums are float32 whatever the activations are. Weights are dequantised anew each time: this is for reading and for testing.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from publican.executors.native.cuda.inputs import StepInputs
+from publican.executors.native.cuda.operations import HeadNorms, Heads, Pages, RowNorm, Scores
+from publican.executors.native.cuda.packing import DenseWeight, Weight, dequantise
+
+
+class TorchOperations:
+    """Follows `operations.Operations`."""
+
+    def block_sizes(self, heads: Heads) -> tuple[int, int]:
+        return 16, 64
+
+    def embed(self, table: Weight, tokens: torch.Tensor, scale: float, dst: torch.Tensor) -> None:
+        rows = tokens.long()
+        values = table.values[rows].float() if isinstance(table, DenseWeight) else dequantise(table, rows)
+        dst.copy_(values * scale)
+
+    def norm(self, src: torch.Tensor, norm: RowNorm) -> None:
+        norm.dst.copy_(rms_norm(src, norm.weight, norm.eps))
+
+    def linear(self, x: torch.Tensor, weight: Weight, bias: torch.Tensor | None, dst: torch.Tensor) -> None:
+        y = self.partials(x, weight)[0]
+        dst.copy_(y if bias is None else y + bias)
+
+    def partials(self, x: torch.Tensor, weight: Weight) -> torch.Tensor:
+        values = weight.values.float() if isinstance(weight, DenseWeight) else dequantise(weight)
+        return (x.float() @ values.T)[None]
+
+    def add(
+        self, y: torch.Tensor, bias: torch.Tensor | None, scale: float, residual: torch.Tensor, norm: RowNorm | None
+    ) -> None:
+        total = y.float().sum(0)
+        residual += scale * (total if bias is None else total + bias)
+        if norm is not None:
+            self.norm(residual, norm)
+
+    def gate(self, gate_up: torch.Tensor, activation: str, dst: torch.Tensor) -> None:
+        gate, up = gate_up.float().chunk(2, 1)
+        activated = functional.silu(gate) if activation == "silu" else functional.gelu(gate, approximate="tanh")
+        dst.copy_(activated * up)
+
+    def store_kv(
+        self,
+        qkv: torch.Tensor,
+        pages: Pages,
+        inputs: StepInputs,
+        heads: Heads,
+        norms: HeadNorms,
+        rope: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> None:
+        q, k, v = split_heads(qkv, heads)
+        positions = inputs.positions.long()
+        turned = [_turn(part.float(), weight, norms.eps, rope, positions) for part, weight in ((q, norms.q), (k, norms.k))]
+        q.copy_(turned[0])
+        page_len = pages.keys.shape[2]
+        page = inputs.pages.long()[inputs.owners.long(), positions // page_len]
+        pages.keys[page, :, positions % page_len] = turned[1].to(pages.keys.dtype)
+        pages.values[page, :, positions % page_len] = v.to(pages.values.dtype)
+
+    def attend(
+        self, qkv: torch.Tensor, pages: Pages, inputs: StepInputs, heads: Heads, scores: Scores, dst: torch.Tensor
+    ) -> None:
+        q, _, _ = split_heads(qkv, heads)
+        batch = inputs.batch
+        for s, (start, length, past) in enumerate(zip(batch.starts, batch.lengths, batch.past, strict=True)):
+            num_tokens = int(past + length)
+            table = inputs.pages[s, : -(-num_tokens // pages.keys.shape[2])].long()
+            keys, values = (
+                part[table].transpose(1, 2).flatten(0, 1)[:num_tokens].float() for part in (pages.keys, pages.values)
+            )
+            rows = slice(int(start), int(start + length))
+            dst[rows] = attention(q[rows].float(), keys, values, inputs.positions[rows], scores).flatten(1).to(dst.dtype)
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    wide = x.float()
+    return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * weight
+
+
+def split_heads(qkv: torch.Tensor, heads: Heads) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Views [M, heads, head_dim] of q, k and v."""
+    cut = qkv.view(len(qkv), -1, heads.dim)
+    keys_end = heads.num_q + heads.num_kv
+    return cut[:, : heads.num_q], cut[:, heads.num_q : keys_end], cut[:, keys_end:]
+
+
+def attention(
+    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, positions: torch.Tensor, scores: Scores
+) -> torch.Tensor:
+    """[m, q heads, head_dim] of one sequence: q of the same shape, keys and values [T, kv heads, head_dim]."""
+    per_kv = q.shape[1] // keys.shape[1]
+    keys, values = keys.repeat_interleave(per_kv, 1), values.repeat_interleave(per_kv, 1)
+    weights = scores.scale * torch.einsum("mhd,thd->hmt", q, keys)
+    if scores.softcap:
+        weights = scores.softcap * torch.tanh(weights / scores.softcap)
+    back = positions[:, None] - torch.arange(len(keys), device=q.device)
+    unseen = (back < 0) | (back >= scores.window) if scores.window else back < 0
+    return torch.einsum("hmt,thd->mhd", weights.masked_fill(unseen, -torch.inf).softmax(-1), values)
+
+
+def _turn(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    eps: float,
+    rope: tuple[torch.Tensor, torch.Tensor] | None,
+    positions: torch.Tensor,
+) -> torch.Tensor:
+    """Heads [M, heads, head_dim], normalised each alone, and rotated: number i with number i + dim / 2."""
+    if weight is not None:
+        x = rms_norm(x, weight, eps)
+    if rope is None:
+        return x
+    cos, sin = (table[positions][:, None] for table in rope)
+    half = cos.shape[-1]
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], -1)
