@@ -7,7 +7,7 @@ looked at or loaded. Called by `hardware.plan`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from publican.core.model import ModelSpec
@@ -19,7 +19,7 @@ EngineName = Literal["cuda", "cpu", "plain", "llama"]
 KVType = Literal["f32", "f16", "bf16", "q8", "q4"]
 
 KV_TYPES: Mapping[EngineName, tuple[KVType, ...]] = {
-    "cuda": ("bf16", "f16", "q8", "q4"),
+    "cuda": ("bf16", "f16", "f32"),
     "cpu": ("bf16", "q8"),
     "plain": ("f32",),
     "llama": ("f16", "bf16", "f32", "q8", "q4"),
@@ -120,7 +120,7 @@ def needs(engine: EngineName, spec: ModelSpec, weights: Iterable[Weight], load: 
         layer_kv_bytes=kv_bytes_per_layer(engine, spec, load.kv_type) * _num_cells(engine, load),
         embedding_bytes=0 if is_tied else kept["embedding"],
         output_bytes=kept["rest"] + (kept["embedding"] if is_tied else kept["output"]),
-        scratch_bytes=_scratch_bytes(engine, spec, load) + _rebuilding_bytes(engine, weights),
+        scratch_bytes=_scratch_bytes(engine, spec, load),
         logits_bytes=4 * load.num_logits * spec.vocab_size,
         gpu_bytes=_CONTEXT_BYTES + _GRAPH_BYTES,
         host_bytes=_host_bytes(engine, spec, load),
@@ -129,13 +129,24 @@ def needs(engine: EngineName, spec: ModelSpec, weights: Iterable[Weight], load: 
 
 def kept_bytes(engine: EngineName, weight: Weight, is_exact: bool = False) -> int:
     """What is left of one weight when it is loaded."""
-    if engine == "plain":
-        return 4 * weight.num_numbers
-    if weight.is_vector and engine != "llama":
+    if engine == "llama":
+        return weight.num_bytes
+    if engine == "plain" or weight.is_vector:
         return 4 * weight.num_numbers
     if weight.is_rebuilt:
-        return weight.num_numbers * _REBUILT_BITS // 8
-    return _panel_bytes(weight, is_exact) if engine == "cpu" else weight.num_bytes
+        weight = replace(weight, bits=_REBUILT_BITS, is_dense=True)
+    return _panel_bytes(weight, is_exact) if engine == "cpu" else _word_bytes(weight, is_exact)
+
+
+def _word_bytes(weight: Weight, is_exact: bool) -> int:
+    """Codes in 32-bit words, cut into chunks of 16 words (drawn in `executors/native/cuda/packing.py`); plain numbers as the
+    activations are."""
+    if weight.is_dense:
+        return weight.num_numbers * (4 if is_exact else 2)
+    low_bits = 2 if weight.bits < 4 else 4 if weight.bits < 8 else 8
+    width = _up(weight.num_inputs, 16 * 32 // low_bits)
+    num_groups = -(-weight.num_inputs // weight.group_len) if weight.group_len else 0
+    return weight.num_outputs * (int(width * weight.bits) // 8 + 2 * (4 if is_exact else 2) * num_groups)
 
 
 def _panel_bytes(weight: Weight, is_exact: bool) -> int:
@@ -171,8 +182,8 @@ def _scratch_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:
     hidden, ffn = spec.hidden_size, spec.ffn_size
     q, kv = spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
     match engine:
-        case "cuda":  # float16, the larger of the two halves of a layer
-            return load.chunk_len * 2 * (3 * hidden + max(3 * ffn, 2 * (q + kv)))
+        case "cuda":  # 16 bits, but for the residual stream; tables for rotation
+            return load.chunk_len * 2 * (4 * hidden + 2 * (q + kv) + ffn) + _table_bytes(spec, load)
         case "cpu":  # float32, and what matrices of codes read: int8 with scales and sums, 1.6 bytes a number
             floats = 3 * hidden + 2 * (q + kv) + ffn
             return int(load.chunk_len * (4 * floats + 1.6 * (hidden + q + ffn)))
@@ -183,23 +194,20 @@ def _scratch_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:
             return 4 * load.chunk_len * (3 * hidden + 2 * ffn + 2 * (q + kv))
 
 
-def _rebuilding_bytes(engine: EngineName, weights: Iterable[Weight]) -> int:
-    """On a GPU, large steps multiply by plain float16: room for the largest matrix of codes."""
-    if engine != "cuda":
-        return 0
-    return 2 * max((w.num_numbers for w in weights if w.role == "layer" and not w.is_dense), default=0)
-
-
 def _host_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:
     vocabulary = _BYTES_PER_TOKEN * spec.vocab_size
-    tables = 4 * spec.rope.dim * load.context_len * (1 if spec.local_rope is None else 2)  # cosines and sines
     match engine:
         case "llama":
             return _WORKER_BYTES + vocabulary + _LLAMA_BYTES + _LLAMA_BYTES_PER_TOKEN * spec.vocab_size
         case "cuda":
             return _WORKER_BYTES + vocabulary + _TORCH_BYTES
         case _:
-            return _WORKER_BYTES + vocabulary + tables
+            return _WORKER_BYTES + vocabulary + _table_bytes(spec, load)
+
+
+def _table_bytes(spec: ModelSpec, load: Load) -> int:
+    """Cosines and sines, float32, for every position of one context."""
+    return 4 * spec.rope.dim * load.context_len * (1 if spec.local_rope is None else 2)
 
 
 def _up(number: int, step: int) -> int:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from publican.core.errors import ModelNotFound
 from publican.hardware.engines import KV_TYPES, Load
+from publican.hardware.plan import Cut
 from publican.hardware.planner import disk_bytes
 from publican.hardware.shapes import SHAPES, shape_of
 from publican.hardware.sizes import GIB
@@ -89,7 +90,7 @@ def test_every_remedy_helps(name, engine, gib, context_len, users):
 
 
 def test_what_a_person_is_told():
-    told = [remedy.text for remedy in planner("llama-2-7b", "cuda", machine(8)).remedies(Load(8_192))]
+    told = [remedy.text for remedy in planner("llama-2-7b", "llama", machine(8), cut=Cut(gpu_layers=-1)).remedies(Load(8_192))]
     assert any("--kv-type q8" in text for text in told)
     assert any("--ctx 7" in text for text in told)
     assert any("3 bits a weight instead of 4.2" in text for text in told)
@@ -98,7 +99,7 @@ def test_what_a_person_is_told():
 
 
 def test_eight_bit_keys_and_values_nearly_double_the_context():
-    here = planner("llama-2-13b", "cuda", machine(14))
+    here = planner("llama-2-13b", "llama", machine(14), cut=Cut(gpu_layers=-1))
     assert 1.8 < here.longest_context(Load(1, kv_type="q8")) / here.longest_context(Load(1)) < 2.0
 
 
