@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from publican.core.errors import EngineError, OutOfMemory, PublicanError
 from publican.core.events import FinishReason, TokenOutput
-from publican.core.executor import Array, Executor, StepResult
+from publican.core.executor import Array, Cells, Executor, StepResult
 from publican.core.ids import RequestId
 from publican.core.tokenizer import Vocabulary
 from publican.engine.budget import BudgetConfig, StepBudget
@@ -59,6 +59,7 @@ class Engine:
         emit: takes what a step gives to the outside; called on the engine's thread, must not block for long.
         max_running: how many sequences are computed together, at most.
         budget: how a step is divided between prompts and answers.
+        max_guessing: tokens in a step at most where it has guesses at coming ones among them; 0 for no guesses.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Engine:
         emit: Callable[[Report], None],
         max_running: int = 32,
         budget: BudgetConfig | None = None,
+        max_guessing: int = 0,
     ) -> None:
         info = executor.info
         self.executor = executor
@@ -77,12 +79,15 @@ class Engine:
         self._emit = emit
         self._budget = StepBudget((budget or BudgetConfig()).within(info.max_batch_tokens))
         max_running = min(max_running, info.num_slots, info.max_logits, info.max_batch_tokens)
-        self.scheduler = Scheduler(SchedulerConfig(max_running, info.max_logits), cache_for(info), self._budget)
+        if isinstance(info.memory, Cells) and not info.memory.can_rewind:
+            max_guessing = 0
+        config = SchedulerConfig(max_running, info.max_logits, max_guessing=max_guessing)
+        self.scheduler = Scheduler(config, cache_for(info), self._budget)
         self._pipeline = Pipeline(vocabulary)
         self._outbox = Outbox(vocabulary, info.context_len)
         self._commits = Commit(self.scheduler, self._pipeline, self._outbox, self._finish, self._fail_sequence)
         self._tools = Tools(self.scheduler, self._pipeline, self._outbox, info.context_len)
-        self._preparer = Preparer(vocabulary, info, max_running)
+        self._preparer = Preparer(vocabulary, info, max_running, max_guessing)
         self._compiler = Compiler(vocabulary)
         self._masks = Masks()
         self._healer = Healer(vocabulary)
@@ -285,11 +290,32 @@ class Engine:
         for sequence, choice in zip(drawing, choices, strict=True):
             if not sequence.finished:  # its group may have failed a moment ago
                 self._commits.chosen(sequence, choice)
+        self._confirm([s for s in drawing if s.draft], result.logits, rows)
         for sequence in whole:
             if _asks_nothing(sequence) and sequence.group.search is None:
                 self._finish(sequence, FinishReason.LENGTH)
         for group in {s.group: None for s in whole if s.group.search is not None}:
             self._advance(group, result.logits, rows)
+
+    def _confirm(self, guessed: Seq[Sequence], logits: Array, rows: dict[Sequence, int]) -> None:
+        """Where a guess came true, what comes after it is computed already: sample there too, and so on while they do."""
+        num_true = 0
+        going = [s for s in guessed if not s.finished]
+        while going:
+            came_true = [s for s in going if num_true < len(s.draft) and s.tokens[-1] == s.draft[num_true]]
+            for sequence in going:
+                if sequence not in came_true:
+                    self.scheduler.settle(sequence, num_true)
+            num_true += 1
+            for sequence in came_true:
+                self.scheduler.confirm(sequence)
+                rows[sequence] += 1
+            choices = self._pipeline.sample(logits, [self._draw(s, rows) for s in came_true]) if came_true else []
+            self._recorder.sampled(len(choices), 0)
+            for sequence, choice in zip(came_true, choices, strict=True):
+                if not sequence.finished:
+                    self._commits.chosen(sequence, choice)
+            going = [s for s in came_true if not s.finished]
 
     def _read_rows(self, planned: Seq[Planned], result: StepResult) -> dict[Sequence, int]:
         """The row of logits that comes after each sequence's last token; the prompts' and the states' are read on the way."""
@@ -307,8 +333,8 @@ class Engine:
                 self._read_prompt(sequence, result.logits[row : row + num_tokens])
                 row += num_tokens
             elif num_tokens == sequence.num_pending:
-                row += 1
-            rows[sequence] = row - 1
+                row += 1 + len(sequence.draft)
+            rows[sequence] = row - 1 - len(sequence.draft)
         return rows
 
     def _draw(self, sequence: Sequence, rows: dict[Sequence, int]) -> Draw:

@@ -84,6 +84,8 @@ class EngineStats:
     num_cached_tokens: int = 0
     num_generated_tokens: int = 0
     num_preemptions: int = 0
+    num_guessed_tokens: int = 0
+    num_true_tokens: int = 0
     busy_s: float = 0.0
 
 

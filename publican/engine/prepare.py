@@ -9,6 +9,7 @@ from publican.core.errors import InvalidParameter, PromptTooLong, Unsupported
 from publican.core.executor import ExecutorInfo
 from publican.core.sampling import SamplingParams
 from publican.core.tokenizer import Vocabulary
+from publican.engine.drafting.guesser import Guesser
 from publican.engine.grammar.matcher import Matcher
 from publican.engine.job import Job
 from publican.engine.sequence import Group, Sequence
@@ -22,6 +23,7 @@ class Preparer:
     vocabulary: Vocabulary
     info: ExecutorInfo
     max_running: int
+    max_guessing: int = 0
 
     def check(self, job: Job) -> None:
         """Raises PromptTooLong, InvalidParameter or Unsupported for what this engine cannot do."""
@@ -54,6 +56,9 @@ class Preparer:
                 shadow = Sequence(group, index, list(job.negative_tokens), sequence.text)
                 sequence.shadow = shadow
                 sequence.peers = shadow.peers = (sequence, shadow)
+            if self.max_guessing and _is_guessable(sequence):
+                full_len = min(self.info.context_len, len(job.tokens) + (job.stopping.max_tokens or self.info.context_len))
+                sequence.guesser = Guesser(self.max_guessing - 1, full_len)
             group.sequences.append(sequence)
         return group
 
@@ -75,6 +80,12 @@ class Preparer:
             return b""
         last = job.tokens[-1]
         return b"" if last in self.vocabulary.special else self.vocabulary.pieces[last]
+
+
+def _is_guessable(sequence: Sequence) -> bool:
+    """Whether the next token is chosen from its row of logits and what came before, and stays once it is chosen."""
+    alone = sequence.matcher is None and sequence.shadow is None and not sequence.heal and not sequence.group.num_tries
+    return alone and not is_search(sequence.job.sampling) and not sequence.job.sampling.banned_strings
 
 
 def is_contrastive(params: SamplingParams) -> bool:

@@ -6,7 +6,8 @@ chunked prefill, prefix hits and preemption are not cases but values. In one ste
 1. every sequence with little pending (one token, when it is decoding) gets all of it; where memory is short, the newest
    running sequence is put back;
 2. the queue is let in, in order of arrival, as slots and memory allow;
-3. prompts share what is left of the budget, the shortest first, but none is passed over for ever.
+3. prompts share what is left of the budget, the shortest first, but none is passed over for ever;
+4. where few answers run and no prompt does, guesses at their next tokens come along (`drafting`).
 
 A newcomer whose prompt begins like one that is being computed right now waits for that, and then finds it in the cache:
 a room full of people with the same character card costs one prefill.
@@ -38,12 +39,14 @@ class SchedulerConfig:
     max_logits: rows of logits in a step at most; never below `max_running`.
     max_skipped: after so many steps without a token, a prompt goes before shorter ones.
     min_shared: a newcomer waits for a running prompt only for this many common tokens or more.
+    max_guessing: tokens in a step at most, guesses among them, if it is to have guesses; 0 for none.
     """
 
     max_running: int
     max_logits: int
     max_skipped: int = 8
     min_shared: int = 32
+    max_guessing: int = 0
 
 
 class Planned(NamedTuple):
@@ -64,6 +67,8 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.num_preemptions = 0
         self.num_cached_tokens = 0
+        self.num_guessed_tokens = 0
+        self.num_true_tokens = 0
         self._planned: dict[Sequence, int] = {}
         self._memory_changed = True
         self._shared: dict[tuple[Sequence, Sequence], int] = {}
@@ -83,6 +88,8 @@ class Scheduler:
     def _leave(self, sequence: Sequence) -> None:
         assert sequence.slot is not None
         self.running.remove(sequence)
+        if sequence.draft:
+            self.cache.discard(sequence.slot)
         self.cache.unlock(sequence.slot)
         sequence.slot = None
         self._memory_changed = True
@@ -147,6 +154,8 @@ class Scheduler:
     def plan(self) -> tuple[StepPlan, tuple[Planned, ...]] | None:
         """The next step, and what it gives to whom in the order of its rows; None if there is nothing to do."""
         self._planned = {}
+        for sequence in self.running:
+            sequence.draft = []
         for sequence in [s for s in self.running if _is_ready(s)]:
             if sequence.slot is None or self._num_planned + sequence.num_pending > self.budget.config.max_tokens:
                 continue
@@ -157,6 +166,8 @@ class Scheduler:
         self._share_budget(self.budget.num_prompt_tokens(self._num_planned))
         if not self._planned:
             return None
+        if len(self._planned) < self.config.max_guessing:
+            self._guess()
         rows = tuple(_row(sequence, n) for sequence, n in self._planned.items())
         return StepPlan(rows, self.cache.drain()), tuple(Planned(s, n) for s, n in self._planned.items())
 
@@ -269,7 +280,38 @@ class Scheduler:
             budget -= num_tokens
             num_logits += _num_logits(sequence, num_tokens)
 
+    def _guess(self) -> None:
+        """Give every answer its share of what may be guessed. A prompt in the step leaves nothing to share."""
+        num_free = min(self.config.max_guessing, self.budget.config.max_tokens, self.config.max_logits) - self._num_planned
+        for left, sequence in zip(range(len(self._planned), 0, -1), self._planned, strict=True):
+            if num_free < left:
+                return
+            if sequence.guesser is None or self._planned[sequence] != sequence.num_pending or sequence.reads_whole_prompt:
+                continue
+            draft = sequence.guesser.guess(sequence.tokens, num_free // left)
+            assert sequence.slot is not None
+            if draft and self.cache.reserve(sequence.slot, len(sequence.tokens) + len(draft)):
+                sequence.draft = draft
+                num_free -= len(draft)
+
     # --- committing
+
+    def confirm(self, sequence: Sequence) -> None:
+        """A guess came true: what was computed for it stands."""
+        assert sequence.slot is not None
+        sequence.num_computed += 1
+        self.cache.insert(sequence.slot, sequence.tokens, sequence.num_computed)
+
+    def settle(self, sequence: Sequence, num_true: int) -> None:
+        """Of the guesses of this step, so many came true, and the rest is forgotten."""
+        assert sequence.slot is not None
+        assert sequence.guesser is not None
+        if num_true < len(sequence.draft):
+            self.cache.discard(sequence.slot)
+        sequence.guesser.learn(len(sequence.draft), num_true)
+        self.num_guessed_tokens += len(sequence.draft)
+        self.num_true_tokens += num_true
+        sequence.draft = []
 
     def commit(self, planned: Iterable[Planned]) -> None:
         """The step was computed: what it gave can be matched by others from now on."""
@@ -306,13 +348,13 @@ def _order(sequence: Sequence) -> tuple[int, int]:
 def _num_logits(sequence: Sequence, num_tokens: int) -> int:
     if sequence.reads_whole_prompt:
         return num_tokens
-    return 1 if num_tokens == sequence.num_pending else 0
+    return 1 + len(sequence.draft) if num_tokens == sequence.num_pending else 0
 
 
 def _row(sequence: Sequence, num_tokens: int) -> Row:
     assert sequence.slot is not None
     start = sequence.num_computed
-    tokens = sequence.tokens[start : start + num_tokens]
+    tokens = sequence.tokens[start : start + num_tokens] + sequence.draft
     search = sequence.group.search
     num_hidden = num_tokens if search is not None and search.hidden_wanted else 0
     return Row(sequence.slot, tokens, start, _num_logits(sequence, num_tokens), num_hidden)

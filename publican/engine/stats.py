@@ -99,5 +99,7 @@ class Recorder:
             num_cached_tokens=scheduler.num_cached_tokens,
             num_generated_tokens=self._num_generated_tokens,
             num_preemptions=scheduler.num_preemptions,
+            num_guessed_tokens=scheduler.num_guessed_tokens,
+            num_true_tokens=scheduler.num_true_tokens,
             busy_s=self._busy_s,
         )

@@ -62,9 +62,11 @@ class Answer:
 class Driver:
     """An engine without a thread."""
 
-    def __init__(self, info: ExecutorInfo | None = None, max_running: int = 8, budget: BudgetConfig | None = None, **fake):
+    def __init__(
+        self, info: ExecutorInfo | None = None, max_running: int = 8, budget: BudgetConfig | None = None, max_guessing=0, **fake
+    ):
         self.executor = FakeExecutor(info, **fake)
-        self.engine = Engine(self.executor, FAKE_VOCABULARY, self._emit, max_running, budget)
+        self.engine = Engine(self.executor, FAKE_VOCABULARY, self._emit, max_running, budget, max_guessing)
         self.answers: dict[RequestId, Answer] = defaultdict(Answer)
         self._num_jobs = 0
 

@@ -132,6 +132,9 @@ class CellCache:
         self._cut(slot, num_tokens)
         return num_tokens
 
+    def discard(self, slot: SlotId) -> None:
+        self._ops.append(Truncate(slot, len(self._slots[slot].tokens)))
+
     def unlock(self, slot: SlotId) -> None:
         sequence = self._slots[slot]
         self._num_used -= sequence.num_reserved

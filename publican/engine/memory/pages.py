@@ -181,6 +181,9 @@ class PageCache:
         self._open(slot, table, open_tokens)
         return num_tokens
 
+    def discard(self, slot: SlotId) -> None:
+        """Nothing to do: whoever goes on from here writes over it, and nobody reads so far before."""
+
     def unlock(self, slot: SlotId) -> None:
         table = self._tables.pop(slot)
         self._close(slot, table)

@@ -43,6 +43,10 @@ class PrefixCache(Protocol):
         """Forget what `slot` holds from `num_tokens` on, or from somewhat earlier; returns how many it still holds."""
         ...
 
+    def discard(self, slot: SlotId) -> None:
+        """More was computed for `slot` than was inserted (guesses that did not come true): that must not be kept."""
+        ...
+
     def unlock(self, slot: SlotId) -> None:
         """The slot's sequence is done. What it computed stays matchable until it is evicted."""
         ...
