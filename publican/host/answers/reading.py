@@ -1,13 +1,16 @@
-"""`Reading`: what to look for in the answers to one request. A value."""
+"""`Reading`: what to look for in the answers to one request. A value, made of the request and the model's style."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from publican.core.request import Tool
+from publican.core.request import ChatPrompt, Tool, Wanted
+from publican.host.answers.forcing import demanded, most_calls
 from publican.host.answers.formats.format import CallFormat
-from publican.host.answers.thoughts import Tags
+from publican.host.answers.showing import calls_of, offered
+from publican.host.answers.style import Style
+from publican.host.answers.thoughts import Tags, opened_in, with_common
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Reading:
         tools: the offered tools by name.
         most_calls: calls that are given; what the model makes beyond them is dropped.
         first_call: how many calls the conversation already holds.
+        forced: a call is demanded by a grammar.
         hidden: texts of special tokens that no reader wants to see.
     """
 
@@ -32,4 +36,32 @@ class Reading:
     tools: Mapping[str, Tool] = field(default_factory=dict)
     most_calls: int = 1
     first_call: int = 0
+    forced: bool = False
     hidden: tuple[str, ...] = ()
+
+    @property
+    def marks(self) -> frozenset[str]:
+        """Every text that must be seen where it stands."""
+        own = (*self.tags, *filter(None, (self.opened,)))
+        return frozenset([mark for tags in own for mark in tags] + list(self.format.marks if self.format else ()))
+
+
+def reading_of(prompt: ChatPrompt, wanted: Wanted, style: Style, text: str) -> Reading | None:
+    """What to look for in answers to `prompt`, whose text is `text`. None: nothing, the answer is passed on as it comes."""
+    tools = offered(prompt)
+    if not tools and not wanted.split_reasoning:
+        return None
+    last = prompt.messages[-1].content if prompt.continue_last and prompt.messages else None
+    reading = Reading(
+        tags=with_common(style.tags),
+        opened=opened_in(text, last, with_common(style.tags)),
+        split=wanted.split_reasoning,
+        format=style.format if tools else None,
+        tools={tool.name: tool for tool in tools},
+        most_calls=most_calls(prompt),
+        first_call=sum(len(calls_of(message)) for message in prompt.messages),
+        forced=bool(demanded(prompt)),
+    )
+    if wanted.special_tokens or not reading.marks & style.special.keys():
+        return reading
+    return replace(reading, hidden=tuple(sorted(style.special.keys() - reading.marks)))

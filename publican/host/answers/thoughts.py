@@ -38,3 +38,16 @@ def find_tags(source: str, texts: Collection[str]) -> tuple[Tags, ...]:
 
 def with_common(own: tuple[Tags, ...]) -> tuple[Tags, ...]:
     return tuple(dict.fromkeys((*own, *_ANYWHERE)))
+
+
+def opened_in(text: str, continued: str | None, known: Collection[Tags]) -> Tags | None:
+    """The tags of the thought that the prompt `text` leaves open for the model to go on with; None for none.
+
+    `continued`: the message that is to be gone on with. A user's words do not count: they end before the end of the prompt.
+    """
+    for tags in known:
+        if text.rstrip().endswith(tags.start):
+            return tags
+        if continued is not None and continued.lstrip().startswith(tags.start) and tags.end not in continued:
+            return tags
+    return None

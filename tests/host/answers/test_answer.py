@@ -1,0 +1,175 @@
+"""Thoughts, text and calls in one answer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from publican.host.answers.formats.table import FORMATS, HERMES, LLAMA, MISTRAL, PYTHONIC
+from publican.host.answers.reading import Reading
+from publican.host.answers.thoughts import KNOWN, THINK, Tags, find_tags, opened_in, with_common
+from tests.host.answers.asked import CALLS, calling, cut_at, read, read_at_every_cut
+
+THINKING = Reading(tags=with_common(()))
+by_tags = pytest.mark.parametrize("tags", KNOWN, ids=lambda tags: tags.start)
+
+
+@by_tags
+@pytest.mark.parametrize("space", ["", "\n", " \n\n"])
+def test_a_thought_and_an_answer(tags: Tags, space: str) -> None:
+    text = f"{space}{tags.start}{space}Well, {{1 < 2}}.\n So{space}{tags.end}{space}It is 2.\n"
+    found = read_at_every_cut(Reading(tags=(tags,)), text)
+    assert found.plain == ("It is 2.\n", "Well, {1 < 2}.\n So", [])
+    opened = read_at_every_cut(Reading(opened=tags), text.split(tags.start)[1])
+    assert opened.plain == found.plain
+
+
+@by_tags
+def test_a_thought_that_stays(tags: Tags) -> None:
+    text = f"\n{tags.start}\nWell.\n{tags.end}\n\nIt is 2. {tags.start}"
+    assert read_at_every_cut(Reading(tags=(tags,), split=False), text).plain == (text, "", [])
+    assert read_at_every_cut(Reading(opened=tags, split=False), text).plain == (text, "", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "reasoning"),
+    [
+        ("", "", ""),
+        (" \n", " \n", ""),
+        ("Hello <think>not</think>", "Hello <think>not</think>", ""),
+        ("<think", "<think", ""),
+        ("<thinker>", "<thinker>", ""),
+        ("<think></think>\n\nHi", "Hi", ""),
+        ("<think>\n\n</think>\n\nHi", "Hi", ""),
+        ("<think>a <think> b</think>c</think>", "c</think>", "a <think> b"),
+        ("<think>never ends", "", "never ends"),
+        ("<think>half </thi", "", "half </thi"),
+        ("<thinking>a</think></thinking>b", "b", "a</think>"),
+        (" indented", " indented", ""),
+    ],
+)
+def test_odd_thoughts(text: str, answer: str, reasoning: str) -> None:
+    assert read_at_every_cut(THINKING, text).plain == (answer, reasoning, [])
+
+
+def test_calls_within_a_thought_are_thoughts() -> None:
+    call = HERMES.write(CALLS[:1])
+    for split in (True, False):
+        found = read_at_every_cut(calling(HERMES, tags=(THINK,), split=split), f"<think>\n{call}\n</think>\n{call}")
+        assert found.parsed == [CALLS[0]]
+        assert found.reasoning == (call if split else "")
+        assert found.text == ("" if split else f"<think>\n{call}\n</think>")
+
+
+def test_text_between_calls() -> None:
+    a, b = HERMES.write(CALLS[:1]), HERMES.write(CALLS[1:2])
+    found = read_at_every_cut(calling(HERMES), f"First:\n\n{a}\nthen\n{b}\n\n")
+    assert found.parsed == list(CALLS[:2])
+    assert found.text == "First:then"
+
+
+@pytest.mark.parametrize(
+    ("format", "text", "calls"),
+    [
+        (HERMES, '<tool_call>{"name": "roll", "arguments": {"sides": 6}}', ['{"sides": 6}']),
+        (HERMES, "<tool_call>{'name': 'roll', 'arguments': {'sides': 6}}</tool_call>", ['{"sides": 6}']),
+        (HERMES, '<tool_call>{"arguments": {"sides": 6}, "name": "roll"}</tool_call>', ['{"sides": 6}']),
+        (HERMES, '<tool_call>{"name": "roll", "arguments": "{\\"sides\\": 6}"}</tool_call>', ['{"sides": 6}']),
+        (HERMES, '<tool_call>{"name": "roll", "arguments": {"sides": 6}}}</tool_call>', ['{"sides": 6}']),
+        (
+            HERMES,
+            '<tool_call>[{"name": "roll", "arguments": {"sides": 6}}, {"name": "now"}]</tool_call>',
+            ['{"sides": 6}', "{}"],
+        ),
+        (HERMES, '<tool_call>{"name": "roll", "arguments": {"sides": 6', ['{"sides": 6']),
+        (
+            HERMES,
+            "<tool_call>\n<function=roll>\n<parameter=sides>\n6\n</parameter>\n</function>\n</tool_call>",
+            ['{"sides": 6}'],
+        ),
+        (LLAMA, '<|python_tag|>{"name": "roll", "parameters": {"sides": 6}}', ['{"sides": 6}']),
+        (LLAMA, '{"type": "function", "name": "roll", "parameters": {"sides": 6}}', ['{"sides": 6}']),
+        (LLAMA, '<function=roll>{"sides": 6}</function>', ['{"sides": 6}']),
+        (LLAMA, "<|python_tag|>roll.call(sides=6)", ['{"sides": 6}']),
+        (MISTRAL, '[TOOL_CALLS] [{"name": "roll", "arguments": {"sides": 6}}]', ['{"sides": 6}']),
+        (MISTRAL, '[TOOL_CALLS]roll[ARGS]{"sides": 6}', ['{"sides": 6}']),
+        (MISTRAL, '[TOOL_CALLS]roll[CALL_ID]123456789[ARGS]{"sides": 6}[TOOL_CALLS]now{}', ['{"sides": 6}', "{}"]),
+        (PYTHONIC, "[roll(6), now()]", ['{"sides": 6}', "{}"]),
+        (PYTHONIC, "[roll(sides = 6)]", ['{"sides": 6}']),
+    ],
+)
+def test_calls_as_models_slip(format, text: str, calls: list[str]) -> None:
+    found = read_at_every_cut(calling(format), text)
+    assert [call[1] for call in found.calls.values()] == calls
+    assert found.text == ""
+    assert found.calls[0][0] == "roll"
+
+
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        (LLAMA, '{"name": "Ann", "age": 3}'),
+        (LLAMA, '{"name": "unknown", "parameters": {}}'),
+        (LLAMA, '{"answer": {"name": "roll"}}'),
+        (PYTHONIC, "[unknown(1)]"),
+        (PYTHONIC, "[1, 2, 3]"),
+        (PYTHONIC, "[roll]"),
+        (HERMES, "Use <tool_call> tags."),
+        (HERMES, "<tool_call>"),
+        (HERMES, "<tool_call>no json</tool_call>"),
+        (MISTRAL, "[TOOL_CALLS] is a mark"),
+    ],
+)
+def test_what_only_looks_like_calls(format, text: str) -> None:
+    assert read_at_every_cut(calling(format), text).plain == (text, "", [])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_answer_at_any_cut(data: st.DataObject) -> None:
+    """Nothing is lost but marks, calls and the white space around them, wherever it is cut."""
+    format = data.draw(st.sampled_from(FORMATS))
+    pieces = [
+        "<think>",
+        "</think>",
+        "<th",
+        "nk>",
+        " ",
+        "\n",
+        "Hi",
+        "<",
+        *format.opens,
+        format.write(CALLS[:1]),
+        "{",
+        "[",
+        "roll(",
+    ]
+    text = "".join(data.draw(st.lists(st.sampled_from(pieces), max_size=12)))
+    reading = calling(format, tags=with_common(()), split=data.draw(st.booleans()))
+    cuts = data.draw(st.lists(st.integers(0, 500), max_size=8))
+    assert read(reading, cut_at(text, cuts)).plain == read(reading, [text]).plain
+    plain = Reading(split=False)
+    assert read(plain, cut_at(text, cuts)).plain == (text, "", [])
+
+
+def test_which_tags() -> None:
+    assert find_tags("{{ '<think>' }}…{{ content.split('</think>') }}", ()) == (THINK,)
+    assert find_tags("plain", ()) == ()
+    assert find_tags("plain", ("[THINK]", "[/THINK]")) == (Tags("[THINK]", "[/THINK]"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "continued", "opened"),
+    [
+        ("<|im_start|>assistant\n", None, None),
+        ("<|im_start|>assistant\n<think>\n", None, THINK),
+        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", None, None),
+        ("user: <think>\nassistant: ", None, None),
+        ("assistant\n<think>\nWell", "<think>\nWell", THINK),
+        ("assistant\n<think>\nWell</think>So", "<think>\nWell</think>So", None),
+        ("assistant\nUse <think>", "Use it", THINK),
+    ],
+)
+def test_a_thought_that_the_prompt_opens(text: str, continued: str | None, opened: Tags | None) -> None:
+    assert opened_in(text, continued, with_common(())) == opened
