@@ -75,6 +75,20 @@ class StepResult:
     hidden: Array | None = None
 
 
+class Top(Protocol):
+    """Finds the best of rows of logits. What an executor may have as an attribute `top`, if it does that faster than NumPy."""
+
+    def __call__(self, logits: Array, count: int) -> tuple[Array, Array]:
+        """The `count` highest of each row of `logits` [N, V], of equals the lowest token first, never one that is no number.
+
+        `logits` are rows that `execute` returned, or a copy of such on the host. Engine thread only, between steps.
+
+        Returns:
+            tokens int32 and logits float32, [N, count]; a row with fewer numbers ends in -1 and -inf.
+        """
+        ...
+
+
 class Executor(Protocol):
     """Runs planned steps of one loaded model.
 

@@ -67,7 +67,7 @@ class Batch:
             taken = self._taken[key] = self.space.put(column.take(self.rows), dtype)
         return taken
 
-    def keep(self, name: str, make: Any) -> Any:
+    def keep(self, name: Any, make: Any) -> Any:
         """`make()`, worked out once for as long as this group of rows stays together."""
         if name not in self._taken:
             self._taken[name] = make()
@@ -77,9 +77,13 @@ class Batch:
         """One number in [0, 1) per row: float64 [B, 1]."""
         return self.space.put(self.uniform_host(purpose))
 
+    def uniform_list(self, purpose: Purpose) -> list[float]:
+        """The same as plain numbers."""
+        return uniforms(self._seeds, self.positions, purpose)
+
     def uniform_host(self, purpose: Purpose) -> Host:
         """The same on the host."""
-        return uniforms(self._seeds, self.positions, purpose)[:, None]
+        return np.array(uniforms(self._seeds, self.positions, purpose))[:, None]
 
 
 class Sampler(Protocol):

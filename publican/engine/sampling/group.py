@@ -17,12 +17,14 @@ from publican.core.sampling.orders import PENALTY_STEPS, STEPS
 from publican.engine.sampling.batch import Batch, Feedback, Sampler
 from publican.engine.sampling.facts import VocabularyFacts
 from publican.engine.sampling.passes import Passes
-from publican.engine.sampling.short import FEW, Recipe, recipe_of
-from publican.engine.sampling.short import STEPS as SHORT
+from publican.engine.sampling.recipe import STEPS as SHORT
+from publican.engine.sampling.recipe import Recipe, recipe_of
 from publican.engine.sampling.stack import ADAPTIVE_FLOOR, BIAS_STEPS, CUTTING, SELECTORS
 from publican.engine.sampling.state import RowState
 
 _TAIL = (ADAPTIVE_FLOOR, *SELECTORS)
+FEW = 16
+"""Batches of more rows go the batch's way."""
 EDITING = frozenset((*BIAS_STEPS, *PENALTY_STEPS))
 """Steps that change single tokens and look at nothing else."""
 
@@ -44,6 +46,7 @@ class Group:
         feedback: the samplers that want to know what was drawn.
         wants_raw, wants_processed: which members want log probabilities, and of what; places in the group.
         recipes: for the short way, behind the first `num_edits` calls; None if the group cannot go it.
+        is_quick: nothing but a way to a token is wanted, the short one or the likeliest's, and it changes no logits.
     """
 
     members: list[int]
@@ -55,6 +58,7 @@ class Group:
     wants_processed: list[int]
     recipes: list[Recipe] | None
     num_edits: int
+    is_quick: bool
 
 
 def grouped(
@@ -77,19 +81,10 @@ def grouped(
         raw = [i for i in wanting if not batch.states[i].params.processed_logprobs]
         processed = [i for i in wanting if i not in raw]
         recipes = None if is_greedy or processed else _recipes(batch)
-        groups.append(
-            Group(
-                places,
-                batch,
-                calls,
-                bool(is_greedy),
-                feedback,
-                raw,
-                processed,
-                recipes,
-                sum(call.steps <= EDITING for call in calls),
-            )
-        )
+        num_edits = sum(call.steps <= EDITING for call in calls)
+        is_short = recipes is not None or (bool(is_greedy) and passes.space.is_numpy and len(places) <= FEW)
+        is_quick = is_short and not num_edits and not wanting
+        groups.append(Group(places, batch, calls, bool(is_greedy), feedback, raw, processed, recipes, num_edits, is_quick))
     return groups
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from publican.engine.sampling.arrays import Array, Space
+from publican.core.executor import Top
+from publican.engine.sampling.arrays import Array, Host, Space
 
 BLOCK_LEN = 256
 """A whole row is summed, and searched, in blocks of this many tokens."""
@@ -24,12 +25,31 @@ class Heaviest(NamedTuple):
     floor: Array
 
 
-class Passes:
-    """The passes in terms of the array API standard. Arrays are [B, V] unless said otherwise."""
+class Best(NamedTuple):
+    """The best of each row, highest logit first, of equals the lowest id first: ids, and logits [B, count] of NumPy."""
 
-    def __init__(self, space: Space) -> None:
+    tokens: list[list[int]]
+    logits: Host
+
+
+class Passes:
+    """The passes in terms of the array API standard. Arrays are [B, V] unless said otherwise.
+
+    Args:
+        top: the executor's, where it finds the best of its rows faster than that.
+    """
+
+    def __init__(self, space: Space, top: Top | None = None) -> None:
         self.space = space
         self.xp = space.xp
+        self._top = top if space.is_numpy else None
+
+    def best(self, logits: Array, count: int) -> Best | None:
+        """The `count` best of each row; None where nothing finds them fast, or rows are hardly longer."""
+        if self._top is None or logits.dtype != self.xp.float32 or 2 * count > logits.shape[1]:
+            return None
+        tokens, values = self._top(logits, count)
+        return Best(tokens.tolist(), values)
 
     def peak(self, logits: Array) -> Array:
         """The highest of each row, [B, 1]; not a number if any is none."""

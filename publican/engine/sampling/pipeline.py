@@ -6,12 +6,12 @@ what samplers need of it is gathered once and kept until the batch is made up di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from publican.core.executor import Array
+from publican.core.executor import Array, Top
 from publican.core.ids import TokenId
 from publican.core.sampling import SamplingParams
 from publican.core.tokenizer import Vocabulary
@@ -27,7 +27,15 @@ from publican.engine.sampling.rows import Rows
 from publican.engine.sampling.samplers import make_samplers
 from publican.engine.sampling.stack import order_of, stack_of
 from publican.engine.sampling.state import RowState
-from publican.engine.sampling.step import Draw, chosen, guide, own_logits, through_samplers, tokens_the_short_way
+from publican.engine.sampling.step import (
+    Draw,
+    chosen,
+    guide,
+    own_logits,
+    through_samplers,
+    tokens_quickly,
+    tokens_the_short_way,
+)
 
 __all__ = ["Choice", "Draw", "Pipeline", "Ranked"]
 
@@ -43,16 +51,17 @@ class Pipeline:
 
     Args:
         vocabulary: gives ends, protected tokens and DRY's breakers; without it, what needs them does nothing.
-        prefilter: makes the passes over whole rows; a subclass of `Passes` may do them faster.
+        top: the executor's own, where it has one. It changes how long sampling takes, and nothing else.
     """
 
-    def __init__(self, vocabulary: Vocabulary | None = None, prefilter: Callable[[Space], Passes] = Passes) -> None:
-        self._prefilter = prefilter
+    def __init__(self, vocabulary: Vocabulary | None = None, top: Top | None = None) -> None:
+        self._top = top
         self._facts = VocabularyFacts(vocabulary)
         self._samplers = make_samplers()
         self._states: dict[int, RowState] = {}
         self._free: list[int] = []
-        self._plans: dict[tuple[object, ...], list[Group]] = {}
+        self._space: Space | None = None
+        self._plans: dict[tuple[int, ...], list[Group]] = {}
 
     # --- rows
 
@@ -115,12 +124,19 @@ class Pipeline:
         """The next token of every draw, in order. May write to `logits`, float32 [N, V]."""
         choices: list[Choice] = [_NOTHING] * len(draws)
         with np.errstate(over="ignore"):  # -1e38 times ten is -inf, as it should be
-            for group, rows, own in self._begun(logits, draws):
-                raw = raw_rows(group, rows)
-                drawn, tokens = self._drawn(group, rows, own)
-                for place, choice in zip(group.members, with_logprobs(group, rows, raw, drawn, tokens), strict=True):
+            for group in self._groups(logits, draws):
+                own = [draws[place] for place in group.members]
+                tokens = tokens_quickly(group, logits, own) if group.is_quick else None
+                some = self._chosen(group, logits, own, draws) if tokens is None else [Choice(TokenId(t)) for t in tokens]
+                for place, choice in zip(group.members, some, strict=True):
                     choices[place] = choice
         return choices
+
+    def _chosen(self, group: Group, logits: Array, own: list[Draw], draws: Sequence[Draw]) -> list[Choice]:
+        rows = _rows(group, logits, own, draws)
+        raw = raw_rows(group, rows)
+        drawn, tokens = self._drawn(group, rows, own)
+        return with_logprobs(group, rows, raw, drawn, tokens)
 
     def _drawn(self, group: Group, rows: Rows, own: list[Draw]) -> tuple[Drawn | None, list[int]]:
         """What comes out of a group, and its tokens on the host. The short way gives no columns; nobody wants them then."""
@@ -136,7 +152,9 @@ class Pipeline:
         """The logits from which each draw would be made, -inf where a token is out: [len(draws), V]. Nothing is drawn."""
         parts: list[Array] = [None] * len(draws)
         with np.errstate(over="ignore"):
-            for group, rows, own in self._begun(logits, draws):
+            for group in self._groups(logits, draws):
+                own = [draws[place] for place in group.members]
+                rows = _rows(group, logits, own, draws)
                 through_samplers(group, rows, own)
                 if group.is_greedy:
                     rows.keep_first(rows.xp.ones((rows.num_rows, 1), dtype=rows.xp.bool, device=rows.space.device))
@@ -153,7 +171,9 @@ class Pipeline:
         """
         ranked: list[Ranked] = [()] * len(draws)
         with np.errstate(over="ignore"):
-            for group, rows, own in self._begun(logits, draws):
+            for group in self._groups(logits, draws):
+                own = [draws[place] for place in group.members]
+                rows = _rows(group, logits, own, draws)
                 if normalise_first:
                     rows.replace(log_softmax(rows.passes, rows.logits))
                 through_samplers(group, rows, own)
@@ -169,26 +189,29 @@ class Pipeline:
         """The log probability of `tokens[i]` under row i of `logits`, and the `num_top` likeliest, likeliest first."""
         if not tokens:
             return []
-        rows = Rows(self._prefilter(Space.of(logits)), logits)
+        rows = Rows(Passes(Space.of(logits), self._top), logits)
         return choices_of(rows, rows.space.put(np.array(tokens, dtype=np.int64)[:, None]), tokens, [num_top] * len(tokens))
 
-    def _begun(self, logits: Array, draws: Sequence[Draw]) -> Iterator[tuple[Group, Rows, list[Draw]]]:
-        """Each group of the batch with its logits, which may be written to."""
+    def _groups(self, logits: Array, draws: Sequence[Draw]) -> list[Group]:
+        """The groups of this batch, made when it is met first."""
         space = Space.of(logits)
-        which = tuple(one.row for one in draws)
-        key = (space, which)
-        plan = self._plans.get(key)
+        if space is not self._space and space != self._space:
+            self._plans.clear()
+            self._space = space
+        which = tuple([one.row for one in draws])
+        plan = self._plans.get(which)
         if plan is None:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
-            plan = self._plans[key] = grouped(
-                self._prefilter(space), which, [self._states[row] for row in which], self._samplers, self._facts
-            )
-        read = [one.logits_row for one in draws] + [one.uncond_row for one in draws if one.uncond_row is not None]
-        may_write = len(set(read)) == len(read)
-        for group in plan:
-            own = [draws[place] for place in group.members]
-            part = own_logits(space, logits, own, may_write)
-            passes = group.batch.passes
-            guide(passes, part, logits, own, group)
-            yield group, Rows(passes, part), own
+            states = [self._states[row] for row in which]
+            plan = self._plans[which] = grouped(Passes(space, self._top), which, states, self._samplers, self._facts)
+        return plan
+
+
+def _rows(group: Group, logits: Array, own: Sequence[Draw], draws: Sequence[Draw]) -> Rows:
+    """The rows of a group, which may be written to. `draws` are those of all groups."""
+    passes = group.batch.passes
+    read = [one.logits_row for one in draws] + [one.uncond_row for one in draws if one.uncond_row is not None]
+    part = own_logits(passes.space, logits, own, may_write=len(set(read)) == len(read))
+    guide(passes, part, logits, own, group)
+    return Rows(passes, part)

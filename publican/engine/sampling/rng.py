@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 _MASK = 2**64 - 1
 _STEP = 0x9E3779B97F4A7C15
@@ -46,13 +45,14 @@ def _uniform(mixed: int, position: int, purpose: Purpose) -> float:
     return (_mix((mixed + position * _STEP + purpose * _PURPOSE) & _MASK) >> 11) * 2.0**-53
 
 
-def uniforms(seeds: Sequence[int], positions: Sequence[int], purpose: Purpose = Purpose.TOKEN) -> NDArray[np.float64]:
+def uniforms(seeds: Sequence[int], positions: Sequence[int], purpose: Purpose = Purpose.TOKEN) -> list[float]:
     """`uniform` of many rows; `seeds` have been through `mixed_seed`. Written out below is the same for many at once."""
     if len(seeds) < _MANY:
-        return np.array([_uniform(seed, position, purpose) for seed, position in zip(seeds, positions, strict=True)])
+        return [_uniform(seed, position, purpose) for seed, position in zip(seeds, positions, strict=True)]
     x = np.array(seeds, dtype=np.uint64)
     x = x + np.array(positions, dtype=np.uint64) * np.uint64(_STEP) + np.uint64(purpose * _PURPOSE & _MASK)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x ^= x >> np.uint64(31)
-    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    numbers: list[float] = ((x >> np.uint64(11)).astype(np.float64) * 2.0**-53).tolist()
+    return numbers

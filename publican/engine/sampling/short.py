@@ -10,56 +10,101 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from publican.core.sampling import SamplingParams
 from publican.engine.sampling.arrays import BELOW_ONE, Host
+from publican.engine.sampling.few import Few, num_wanted
 from publican.engine.sampling.passes import BLOCK_LEN, Passes
-from publican.engine.sampling.temperature import factor_of
-
-STEPS = frozenset(("temperature", "top_k", "top_p", "min_p"))
-FEW = 16
-"""Batches of more rows go the batch's way."""
+from publican.engine.sampling.recipe import Recipe
 
 _SAMPLE_EVERY = 64
 _GROUP_LEN = 64
 
 
-class Recipe(NamedTuple):
-    """What one row wants: its steps in order, and whether ties and crossing tokens stay (see `SamplingParams`)."""
+class ShortWay:
+    """The recipes of a few rows that stay together, and room to work in.
 
-    steps: tuple[tuple[str, float], ...]
-    keep_ties: bool
-    exclusive: bool
+    Args:
+        logits: of the first step, [B, V]; those of later steps have the same form.
+    """
+
+    def __init__(self, passes: Passes, recipes: Sequence[Recipe], logits: Host) -> None:
+        self._passes = passes
+        self._recipes = recipes
+        self._wanted = [num_wanted(recipe) for recipe in recipes]
+        self._room: Host = np.empty(logits.shape[1], logits.dtype)
+
+    def draw(self, logits: Host, uniforms: Sequence[float]) -> list[int] | None:
+        """The token of each row of [B, V], or None if there are logits that must be repaired first."""
+        most = max(self._wanted)
+        best = self._passes.best(logits, most) if most else None
+        tokens = []
+        for i, recipe in enumerate(self._recipes):
+            row = WholeRow(self._passes, logits[i], self._room)
+            token = None
+            if best is not None and self._wanted[i]:
+                row.peak = best.logits[i, 0]
+                if not math.isfinite(row.peak):
+                    return None
+                token = Few(best.tokens[i], best.logits[i], row.total).draw(recipe, uniforms[i])
+            if token is None:
+                row.peak = logits[i].max()
+                if not math.isfinite(row.peak):
+                    return None
+                token = ShortRow(row, recipe).draw(uniforms[i])
+            tokens.append(token)
+        return tokens
 
 
-def recipe_of(params: SamplingParams, steps: Sequence[str]) -> Recipe:
-    values = {"top_k": params.top_k, "top_p": params.top_p, "min_p": params.min_p}
-    scaled = ((step, factor_of(params) if step == "temperature" else values[step]) for step in steps)
-    return Recipe(tuple(scaled), params.top_k_keep_ties, params.top_p_exclusive)
+class WholeRow:
+    """A whole row of logits, and what was worked out of it last. Somebody must say what its peak is."""
+
+    def __init__(self, passes: Passes, logits: Host, room: Host) -> None:
+        self.passes = passes
+        self.logits = logits
+        self.peak: Any = None
+        self._room = room
+        self._scale: Any = None
+        self._is_done = False
+
+    def weights(self, scale: Any) -> Host:
+        """They lie in the row's room, and hold until those under another scale are asked for."""
+        if not self._is_done or scale != self._scale:
+            weights_of(self.logits, self.peak, scale, self._room)
+            self._scale, self._is_done = scale, True
+        return self._room
+
+    def total(self, scale: Any) -> float:
+        """As `Rows.total`."""
+        return float(self.passes.sums(self.weights(scale)[None, :])[0, -1])
 
 
-def draw_rows(passes: Passes, logits: Host, recipes: Sequence[Recipe], uniforms: Sequence[float]) -> list[int] | None:
-    """The token of each row of [B, V], or None if there are logits that must be repaired first."""
-    tokens = []
-    for row, recipe, uniform in zip(logits, recipes, uniforms, strict=True):
-        peak = row.max()
-        if not np.isfinite(peak):
-            return None
-        tokens.append(ShortRow(passes, row, peak, recipe).draw(uniform))
-    return tokens
+def likeliest_tokens(logits: Host) -> list[int] | None:
+    """The first of the highest of each row of [B, V], or None if there are logits that must be repaired first."""
+    tokens = [int(row.argmax()) for row in logits]
+    return tokens if all(math.isfinite(row[token]) for row, token in zip(logits, tokens, strict=True)) else None
+
+
+def weights_of(logits: Host, peak: Any, scale: Any, room: Host | None = None) -> Host:
+    """Their weights, [N]; in `room` where there is some, since asking for memory costs as much as the work."""
+    depths = np.subtract(logits, peak, out=room)
+    if scale is not None:
+        np.multiply(depths, scale, out=depths)
+    weights: Host = np.exp(depths, out=depths)
+    return weights
 
 
 class ShortRow:
     """One row of logits, cut as its recipe says. `tokens` is None if it stayed whole; `scale` is still to be multiplied in."""
 
-    def __init__(self, passes: Passes, logits: Host, peak: Any, recipe: Recipe) -> None:
-        self._passes = passes
+    def __init__(self, whole: WholeRow, recipe: Recipe) -> None:
+        self._whole = whole
+        self._passes = whole.passes
         self._recipe = recipe
-        self.logits = logits
-        self.peak = peak
+        self.logits = whole.logits
+        self.peak = whole.peak
         self.scale: Any = None
         self.tokens: Host | None = None
         self._weights: Host | None = None
@@ -85,13 +130,9 @@ class ShortRow:
     @property
     def weights(self) -> Host:
         if self._weights is None:
-            self._weights = self._exp(self.logits)
+            is_whole = self.tokens is None
+            self._weights = self._whole.weights(self.scale) if is_whole else weights_of(self.logits, self.peak, self.scale)
         return self._weights
-
-    def _exp(self, logits: Host) -> Host:
-        depths = logits - self.peak
-        weights: Host = np.exp(depths if self.scale is None else depths * self.scale)
-        return weights
 
     def _keep(self, kept: Host) -> None:
         """`kept` are places, or a mask of them."""
@@ -129,18 +170,23 @@ class ShortRow:
 
     def _top_p(self, share: float) -> None:
         if self.tokens is None:
-            limit = share * float(self._passes.sums(self.weights[None, :])[0, -1])
+            limit = share * self._whole.total(self.scale)
             self._keep(self._heaviest(limit))
+            ascending, running = self._descent()
         else:
-            limit = share * float(_running(self.weights)[-1])
-        ascending = np.sort(self.logits)
-        running = _running(self._exp(ascending[::-1]))
+            ascending, running = self._descent()
+            limit = share * float(running[-1])
         if self._recipe.exclusive:
             count = max(1, int(running.searchsorted(limit, side="right")))
         else:
             count = 1 + int(running.searchsorted(limit, side="left"))
         if count < len(ascending):
             self._keep_best(ascending, count)
+
+    def _descent(self) -> tuple[Host, Host]:
+        """The logits, lowest first; and the running sums of the weights, heaviest first."""
+        ascending = np.sort(self.logits)
+        return ascending, _running(weights_of(ascending[::-1], self.peak, self.scale))
 
     def _heaviest(self, mass: float) -> Host:
         """As `Passes.heaviest`: the likeliest tokens that weigh `mass` together, and maybe more."""

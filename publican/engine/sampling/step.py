@@ -16,7 +16,7 @@ from publican.engine.sampling.masks import banned_of, barrier, byte_table
 from publican.engine.sampling.passes import Passes
 from publican.engine.sampling.rng import Purpose
 from publican.engine.sampling.rows import Rows
-from publican.engine.sampling.short import draw_rows
+from publican.engine.sampling.short import ShortWay, likeliest_tokens
 
 
 class Draw(NamedTuple):
@@ -92,15 +92,36 @@ def chosen(group: Group, rows: Rows) -> Drawn:
 
 def tokens_the_short_way(group: Group, rows: Rows, draws: Sequence[Draw]) -> list[int] | None:
     """The drawn tokens of a group that has recipes; None if its logits must be repaired first, and nothing was changed then."""
-    assert group.recipes is not None
     edits = group.num_edits
     if edits or not all(one.is_plain for one in draws):
         begin(group, rows, draws)
         run(group, rows, group.calls[:edits])
     else:
         group.batch.begin()
-    uniforms = group.batch.uniform_host(Purpose.TOKEN)[:, 0].tolist()
-    return draw_rows(rows.passes, rows.logits, group.recipes, uniforms)
+    return _draw_short(group, rows.logits)
+
+
+def tokens_quickly(group: Group, logits: Array, draws: Sequence[Draw]) -> list[int] | None:
+    """The tokens of a quick group, from `logits` [N, V] as they are; None if the usual way must be gone."""
+    if not all(one.is_plain for one in draws):
+        return None
+    first, count = draws[0].logits_row, len(draws)
+    for i, one in enumerate(draws):
+        if one.logits_row != first + i:
+            return None
+    part = logits[first : first + count]
+    if group.is_greedy:
+        return likeliest_tokens(part)
+    group.batch.begin()
+    return _draw_short(group, part)
+
+
+def _draw_short(group: Group, logits: Array) -> list[int] | None:
+    assert group.recipes is not None
+    recipes = group.recipes
+    # it has room for a whole row, so it is made anew should rows come in another precision
+    way: ShortWay = group.batch.keep((ShortWay, logits.dtype), lambda: ShortWay(group.batch.passes, recipes, logits))
+    return way.draw(logits, group.batch.uniform_list(Purpose.TOKEN))
 
 
 def _min_keep(group: Group, rows: Rows) -> Array | None:

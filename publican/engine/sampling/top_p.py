@@ -25,10 +25,13 @@ class TopP:
 
     def apply(self, rows: Rows, batch: Batch, steps: frozenset[str]) -> None:
         xp = rows.xp
-        limit = batch.take(self._share) * rows.total
         if rows.tokens is None:
+            limit = batch.take(self._share) * rows.total
             rows.take_flat(rows.heaviest(limit).flat)
-        running = rows.space.running(rows.descending_weights())
+            running = rows.space.running(rows.descending_weights())
+        else:
+            running = rows.space.running(rows.descending_weights())
+            limit = batch.take(self._share) * running[:, -1:]
         count = 1 + rows.space.count(running < limit)
         exclusive = batch.take(self._exclusive) > 0.5
         if batch.keep("top_p exclusive", lambda: bool(xp.any(exclusive))):

@@ -5,17 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from publican.core.errors import EngineError
-from publican.core.executor import ExecutorInfo, StepResult
+from publican.core.executor import ExecutorInfo, StepResult, Top
 from publican.core.step import StepPlan
 from publican.executors.native.batch import Backend, make_batch
 from publican.executors.page_table import PageTables
 
 
 class NativeExecutor:
-    """Follows `core.executor.Executor` for any backend."""
+    """Follows `core.executor.Executor` for any backend.
+
+    Attributes:
+        top: the backend's own, where it has one.
+    """
 
     def __init__(self, info: ExecutorInfo, backend: Backend) -> None:
         self.info = info
+        self.top: Top | None = getattr(backend, "top", None)
         self._tables = PageTables(info)
         self._backend = backend
 

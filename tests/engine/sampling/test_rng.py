@@ -18,8 +18,8 @@ def test_uniform_numbers():
     for purpose in Purpose:
         wanted = [uniform(s, p, purpose) for s, p in zip(seeds, positions, strict=True)]
         mixed = [mixed_seed(s) for s in seeds]
-        assert uniforms(mixed, positions, purpose).tolist() == wanted
-        assert uniforms(mixed * 10, positions * 10, purpose).tolist() == wanted * 10
+        assert uniforms(mixed, positions, purpose) == wanted
+        assert uniforms(mixed * 10, positions * 10, purpose) == wanted * 10
     numbers = np.array([uniform(s, p, purpose) for s in range(20) for p in range(100) for purpose in Purpose])
     assert len(set(numbers.tolist())) == len(numbers)
     assert 0.0 <= numbers.min() < numbers.max() < 1.0

@@ -172,7 +172,7 @@ def test_reference(id):
 def test_sequences(case, library, monkeypatch):
     """Mirostat's state from step to step, with the uniform numbers given."""
     numbers = iter([step["u"] for step in case["steps"]])
-    monkeypatch.setattr("publican.engine.sampling.batch.uniforms", lambda seeds, *_: np.full(len(seeds), next(numbers)))
+    monkeypatch.setattr("publican.engine.sampling.batch.uniforms", lambda seeds, *_: [next(numbers)] * len(seeds))
     runner = Runner(library)
     tokens: list[int] = []
     row = runner.add(SamplingParams(seed=1, **case["params"]), tokens)
@@ -192,7 +192,7 @@ def test_sequences(case, library, monkeypatch):
 @pytest.mark.parametrize("library", ["numpy", "torch", "strict"])
 @pytest.mark.parametrize("case", VECTORS["sampling"], ids=lambda case: str(case["u"]))
 def test_drawing(case, library, monkeypatch):
-    monkeypatch.setattr("publican.engine.sampling.batch.uniforms", lambda seeds, *_: np.full(len(seeds), case["u"]))
+    monkeypatch.setattr("publican.engine.sampling.batch.uniforms", lambda seeds, *_: [case["u"]] * len(seeds))
     runner = Runner(library)
     row = runner.add(SamplingParams(seed=1))
     (choice,) = runner.sample(np.log(np.array([case["probs"]], dtype=np.float32)), [row])
@@ -212,7 +212,7 @@ def test_logprobs(case, library, processed, monkeypatch):
     shown = runner.process(logits, [row])[0].astype(np.float64)
     weights = np.exp(shown - shown.max())
     number = float((weights.cumsum() / weights.sum())[case["picked"]]) - 1e-3
-    monkeypatch.setattr("publican.engine.sampling.batch.uniforms", lambda seeds, *_: np.full(len(seeds), number))
+    monkeypatch.setattr("publican.engine.sampling.batch.uniforms", lambda seeds, *_: [number] * len(seeds))
     (choice,) = runner.sample(logits, [row])
     assert choice.token == case["picked"]
     if processed:
