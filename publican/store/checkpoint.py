@@ -20,7 +20,7 @@ from publican.store.spec_gguf import spec_from_gguf
 from publican.store.spec_hf import spec_from_hf
 
 CONFIG = "config.json"
-_QUANTIZE_CONFIGS = ("quantize_config.json", "quant_config.json")
+QUANTIZE_CONFIGS = ("quantize_config.json", "quant_config.json")
 _NOT_MODELS = {
     "mmproj": "the projector of a model that sees; open the model itself",
     "adapter": "a LoRA adapter; open the model that it changes",
@@ -38,7 +38,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if path.is_dir():
         if (path / CONFIG).is_file() and any(path.glob("*.safetensors")):
             return _open_folder(path)
-        return _open_gguf(_only_gguf(path))
+        return _open_gguf(only_gguf(path))
     if path.suffix == ".safetensors" and path.is_file():
         return _open_folder(path.parent)
     return _open_gguf(path)
@@ -79,10 +79,11 @@ def _open_folder(folder: Path) -> Checkpoint:
     config = read_object(folder / CONFIG)
     tensors = read_folder(folder)
     spec = spec_from_hf(config, tensors)
-    return Checkpoint(model_name(folder), folder, "safetensors", spec, tensors, config, _quantization(folder, config))
+    return Checkpoint(model_name(folder), folder, "safetensors", spec, tensors, config, quantization_of(folder, config))
 
 
-def _only_gguf(folder: Path) -> Path:
+def only_gguf(folder: Path) -> Path:
+    """The one GGUF model in `folder`. Raises ModelFileError if it has none, or several; says what it has instead."""
     files = gguf_files(folder)
     if len(files) == 1:
         return files[0]
@@ -98,17 +99,23 @@ def _only_gguf(folder: Path) -> Path:
     raise ModelFileError(f"The folder {folder.name} holds no model: neither a *.gguf file nor {CONFIG} with *.safetensors.")
 
 
-def _quantization(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def quantization_of(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The quantiser's own settings: in the config since 2023, in a file beside it before."""
-    inside = config.get("quantization_config")
-    if isinstance(inside, dict):
-        return inside
+    inside = quantization_in(config, folder.name)
     if inside is not None:
-        raise ModelFileError(f"quantization_config in {CONFIG} of {folder.name} is not an object; download it again.")
-    for name in _QUANTIZE_CONFIGS:
+        return inside
+    for name in QUANTIZE_CONFIGS:
         if (folder / name).is_file():
             return read_object(folder / name)
     return {}
+
+
+def quantization_in(config: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """The quantiser's settings in the config of the model `name`; None for none."""
+    inside = config.get("quantization_config")
+    if inside is not None and not isinstance(inside, dict):
+        raise ModelFileError(f"quantization_config in {CONFIG} of {name} is not an object; download it again.")
+    return inside
 
 
 def _by_name(tensors: Iterable[TensorInfo]) -> dict[str, TensorInfo]:

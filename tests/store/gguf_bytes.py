@@ -57,8 +57,8 @@ def build(
     return head + b"\0" * (-len(head) % alignment) + data
 
 
-def tiny_llama(**extra: Any) -> bytes:
-    """A sound llama of one layer and 16 tokens, all F32 ones."""
+def tiny_llama(*more: tuple[str, Sequence[int], int, int], **extra: Any) -> bytes:
+    """A sound llama of one layer and 16 tokens, all F32 ones; `more` are tensors of zeros: name, dims, kind, bytes."""
     metadata = {
         "general.architecture": "llama",
         "llama.block_count": 1,
@@ -91,4 +91,7 @@ def tiny_llama(**extra: Any) -> bytes:
         num = dims[0] * (dims[1] if len(dims) > 1 else 1)
         data += struct.pack("<f", 1.0) * num
         data += b"\0" * (-len(data) % 32)
+    for name, dims, kind, num_bytes in more:
+        tensors.append(RawTensor(name.encode(), dims, kind, len(data)))
+        data += b"\0" * (num_bytes + -num_bytes % 32)
     return build(metadata, tensors, data)

@@ -1,0 +1,132 @@
+"""Brings the files of a chosen model into the models folder: what is not there yet, and what is there and wrong.
+
+    models/.pulling/<hash>.part, .journal    on their way; any later pull of the same content goes on from there
+    models/org/repo[@branch]/                the model, with `publican-manifest.json`
+
+A folder model gets its `config.json` last, so that it is listed only when it is whole. Runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from publican.core.errors import ModelFileError
+from publican.store.http.remote_file import RemoteFile
+from publican.store.http.session import Session
+from publican.store.hub.names import safe_part, safe_paths
+from publican.store.manifest import Manifest, ManifestFile, read_manifest, write_manifest
+from publican.store.pull.candidates import Candidate
+from publican.store.pull.check import is_right, set_back
+from publican.store.transfer.events import Watch
+from publican.store.transfer.journal import sync_folder
+from publican.store.transfer.task import Item
+from publican.store.transfer.transfer import Fetched, transfer
+
+STAGING = ".pulling"
+_COMMIT_LEN, _SHOWN_LEN = 40, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file and its name in the folder of the model."""
+
+    name: str
+    remote: RemoteFile
+    entry: ManifestFile
+
+    @property
+    def item(self) -> Item:
+        identity = f"{self.remote.url} {self.entry.commit} {self.remote.etag or ''}"
+        return Item(self.remote, self.remote.what, self.entry.num_bytes, self.entry.digest, identity)
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """`num_fetched_bytes` is 0 where everything was here."""
+
+    folder: Path
+    names: tuple[str, ...]
+    num_fetched_bytes: int
+
+
+def folder_of(candidate: Candidate, models: Path) -> Path:
+    """Where a candidate belongs: ``org/repo``, or ``org/repo@branch``; an @ is in no repository's name."""
+    owner, _, name = candidate.snapshot.repo.rpartition("/")
+    revision = candidate.snapshot.revision
+    mark = "" if revision == "main" else revision
+    if len(mark) == _COMMIT_LEN and mark == candidate.snapshot.commit:
+        mark = mark[:_SHOWN_LEN]
+    if candidate.container == "safetensors" and not mark:
+        mark = candidate.label
+    name = safe_part(name) + (f"@{safe_part(mark)}" if mark else "")
+    return models / safe_part(owner) / name
+
+
+async def bring(
+    wanted: Sequence[Wanted],
+    folder: Path,
+    models: Path,
+    about: Manifest,
+    session: Session,
+    watch: Watch,
+    distrust: bool = False,
+) -> Brought:
+    """Make `folder` have `wanted`, in that order.
+
+    Args:
+        about: whose repository, licence and so on go into the manifest; its files do not.
+        distrust: hash what is here, even if the manifest says that it was right once.
+
+    Raises:
+        ModelFileError: a file cannot be had, or the disk refuses.
+    """
+    safe_paths(one.name for one in wanted)
+    staging = models / STAGING
+    manifest = await asyncio.to_thread(read_manifest, folder)
+    if manifest is not None and manifest.repo != about.repo:
+        raise ModelFileError(f"{folder} holds files of {manifest.repo or 'another source'}; move them away and pull again.")
+    missing = [one for one in wanted if not await asyncio.to_thread(_is_here, one, folder, manifest, distrust)]
+    for one in missing:
+        await asyncio.to_thread(set_back, folder / one.name, one.item, manifest, staging)
+    by_size = sorted(missing, key=lambda one: one.entry.num_bytes)  # what is wrong with a small one is known at once
+    fetched = await transfer([one.item for one in by_size], staging, session, watch) if missing else []
+    by_name = {one.name: done for one, done in zip(by_size, fetched, strict=True)}
+    await asyncio.to_thread(_place, wanted, by_name, folder, manifest or about, about)
+    with contextlib.suppress(OSError):  # other downloads wait in there
+        staging.rmdir()
+    return Brought(folder, tuple(one.name for one in wanted), sum(one.entry.num_bytes for one in missing))
+
+
+def _is_here(one: Wanted, folder: Path, manifest: Manifest | None, distrust: bool) -> bool:
+    """Whether the right file is in its place. What nobody vouches for is hashed, which takes a second per gigabyte."""
+    path = folder / one.name
+    if not path.is_file() or path.stat().st_size != one.entry.num_bytes:
+        return False
+    known = manifest.files.get(one.name) if manifest else None
+    if known is not None and known.digest == one.entry.digest and not distrust:
+        return one.entry.digest is not None or (known.origin, known.commit) == (one.entry.origin, one.entry.commit)
+    return one.entry.digest is not None and is_right(path, one.entry.digest)
+
+
+def _place(wanted: Sequence[Wanted], fetched: dict[str, Fetched], folder: Path, before: Manifest, about: Manifest) -> None:
+    """Move what came to where it belongs, each in one step, then say so in the manifest."""
+    entries = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for one in wanted:
+            done = fetched.get(one.name)
+            known = before.files.get(one.name)
+            if done is not None:
+                done.path.replace(folder / one.name)
+            crcs = done.crcs if done is not None else known.crcs if known is not None else ()
+            entry = one.entry
+            entries[one.name] = ManifestFile(entry.origin, entry.num_bytes, entry.digest, entry.revision, entry.commit, crcs)
+        sync_folder(folder)
+    except OSError as error:
+        raise ModelFileError(f"{folder} cannot be written to: {error.strerror or error}.") from None
+    kept = Manifest(about.repo, about.endpoint, about.licence, about.base_models, before.files)
+    write_manifest(folder, kept.with_files(entries))
