@@ -50,6 +50,9 @@ class Settings(BaseModel):
     threads: int | None = Field(None, ge=1, le=1_024, description="Compute threads; by default one per physical core.")
     gpu_layers: int = Field(-1, ge=-1, le=10_000, description="Layers that libllama puts on the GPU; -1 is all.")
     kv_type: Literal["auto", "f32", "f16", "bf16", "q8", "q4"] = Field("auto", description="How keys and values are stored.")
+    speculate: Literal["auto", "ngram", "off"] = Field(
+        "auto", description="Guess what a text repeats, so that a step may give several tokens; changes no answer."
+    )
     quality: bool = Field(False, description="Slower, more exact arithmetic where the engine has the choice.")
     target_ms: float = Field(
         60.0, ge=1, le=10_000, description="How much longer a step may take for new prompts while others are being answered."

@@ -99,6 +99,7 @@ def load_options(values: Settings) -> LoadOptions:
         threads=values.threads,
         gpu_layers=values.gpu_layers,
         kv_type=values.kv_type,
+        speculate=values.speculate,
         quality=values.quality,
         target_ms=values.target_ms,
     )

@@ -41,7 +41,7 @@ class ThreadPort:
 
         began = time.perf_counter()
         executor = await asyncio.to_thread(executor_for.build, spec, progress)
-        self._engine = Engine(executor, spec.vocabulary, emit, spec.max_running, spec.budget)
+        self._engine = Engine(executor, spec.vocabulary, emit, spec.max_running, spec.budget, spec.max_guessing)
         self._thread = threading.Thread(target=run, args=(self._engine,), name="engine", daemon=True)
         self._thread.start()
         return Ready(executor.info, time.perf_counter() - began, 0)

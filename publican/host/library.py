@@ -25,6 +25,7 @@ from publican.hardware.machine import Machine, read_machine
 from publican.host.choose import Available, Chosen, choose
 from publican.host.describe import describe
 from publican.host.fit import Fit, fit
+from publican.host.guessing import max_guessing
 from publican.host.model import LoadedModel, ModelDescription
 from publican.host.options import LoadOptions, WorkerSpec
 from publican.host.port import EnginePort
@@ -140,6 +141,7 @@ class ModelLibrary:
             gpu_layers=options.gpu_layers,
             kv_type=options.kv_type,
             quality=options.quality,
+            max_guessing=max_guessing(options.speculate, chosen.loader),
             budget=BudgetConfig(target_s=options.target_ms / 1e3),
         )
         self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec)

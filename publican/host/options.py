@@ -25,6 +25,7 @@ class LoadOptions:
         max_running: answers computed together at most.
         threads: compute threads; None is the number of physical cores.
         gpu_layers: layers libllama puts on the GPU; -1 is all.
+        speculate: whether coming tokens are guessed; left alone, where confirming several costs little more than one.
         quality: slower and more exact arithmetic where a backend has the choice.
         target_ms: how much longer a step may take for prompts while others are being answered.
     """
@@ -37,6 +38,7 @@ class LoadOptions:
     threads: int | None = None
     gpu_layers: int = -1
     kv_type: KVType = "auto"
+    speculate: Literal["auto", "ngram", "off"] = "auto"
     quality: bool = False
     target_ms: float = 60.0
 
@@ -50,6 +52,7 @@ class WorkerSpec:
         num_tokens: room in the KV cache, in tokens of all conversations together.
         num_slots: sequences that memory may know at once, running and cached.
         max_batch_tokens: tokens in one step at most.
+        max_guessing: see `Engine`.
     """
 
     loader: Loader
@@ -65,5 +68,6 @@ class WorkerSpec:
     gpu_layers: int = -1
     kv_type: KVType = "auto"
     quality: bool = False
+    max_guessing: int = 0
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     fake_step_s: float = 0.0

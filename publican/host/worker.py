@@ -59,7 +59,7 @@ def _start(spec: WorkerSpec, out: BinaryIO) -> Engine | None:
     def emit(report: Report) -> None:
         _send(out, report)
 
-    engine = Engine(executor, spec.vocabulary, emit, spec.max_running, spec.budget)
+    engine = Engine(executor, spec.vocabulary, emit, spec.max_running, spec.budget, spec.max_guessing)
     _send(out, frames.Ready(executor.info, time.perf_counter() - began, _resident_bytes()))
     return engine
 
