@@ -25,9 +25,13 @@ from publican.apis.guard import Guard
 from publican.apis.kobold import routes as kobold
 from publican.apis.kobold.errors import KOBOLD
 from publican.apis.metrics import Metrics
+from publican.apis.ollama import routes as ollama
+from publican.apis.ollama.errors import OLLAMA
 from publican.apis.ooba import routes as ooba
 from publican.apis.ooba import streams as ooba_streams
 from publican.apis.ooba.errors import OOBA
+from publican.apis.ooba_openai import routes as ooba_openai
+from publican.apis.ooba_openai.errors import OOBA_OPENAI
 from publican.apis.openai import routes as openai
 from publican.apis.openai.errors import OPENAI
 from publican.apis.path_keys import PathKeys
@@ -40,13 +44,21 @@ from publican.core.errors import InvalidRequest, PublicanError
 
 SOCKETS: tuple[SocketRoute, ...] = tuple(ooba_streams.sockets())
 
-DIALECTS: tuple[Dialect, ...] = (OPENAI, KOBOLD, OOBA, house.HOUSE)
+DIALECTS: tuple[Dialect, ...] = (OOBA_OPENAI, OPENAI, KOBOLD, OLLAMA, OOBA, house.HOUSE)
 """Who answers for a path that is not there: the first with a prefix that fits."""
 
 
 def all_routes() -> tuple[Route, ...]:
     """Every route there is. Where a method of a path stands here several times, the body says whose it is (`Route.when`)."""
-    routes = (*house.routes(), *openai.routes(), *responses.routes(), *kobold.routes(), *ooba.routes())
+    routes = (
+        *house.routes(),
+        *openai.routes(),
+        *responses.routes(),
+        *ooba_openai.routes(),
+        *kobold.routes(),
+        *ollama.routes(),
+        *ooba.routes(),
+    )
     return (*routes, house.openapi(document(routes)))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 from publican.apis.asking import Asking
 from publican.apis.openai.schema import EmbeddingsBody
 from publican.apis.openai.translate import prompts_of
+from publican.apis.vectors import shortened
 from publican.core.backend import Embeddings
-from publican.core.errors import InvalidParameter
 from publican.core.request import Prompt
 
 
@@ -28,17 +27,6 @@ def answer(sent: EmbeddingsBody, made: Embeddings, model: str) -> dict[str, Any]
     data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(written)]
     usage = {"prompt_tokens": made.num_tokens, "total_tokens": made.num_tokens}
     return {"object": "list", "data": data, "model": model, "usage": usage}
-
-
-def shortened(vector: Sequence[float], dimensions: int | None) -> list[float]:
-    """The first `dimensions` numbers, brought back to length 1."""
-    if dimensions is None:
-        return list(vector)
-    if dimensions > len(vector):
-        raise InvalidParameter("dimensions", f"must be at most {len(vector)}, which is what this model has.")
-    head = list(vector[:dimensions])
-    length = math.sqrt(sum(number * number for number in head)) or 1.0
-    return [number / length for number in head]
 
 
 def _base64(vector: Sequence[float]) -> str:
