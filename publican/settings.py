@@ -48,8 +48,22 @@ class Settings(BaseModel):
     max_running: int = Field(32, ge=1, le=256, description="Answers computed together at most; the others wait.")
     max_queue: int = Field(256, ge=0, le=100_000, description="Requests that may wait; one more is told to come back later.")
     threads: int | None = Field(None, ge=1, le=1_024, description="Compute threads; by default one per physical core.")
-    gpu_layers: int = Field(-1, ge=-1, le=10_000, description="Layers that libllama puts on the GPU; -1 is all.")
+    gpu_layers: int | None = Field(
+        None, ge=-1, le=10_000, description="Layers that libllama puts on GPUs; by default as many as fit, -1 is all."
+    )
+    gpu_split: str | None = Field(
+        None,
+        pattern=r"^\d{1,4}(\.\d{1,3})?(,\d{1,4}(\.\d{1,3})?){0,15}$",
+        description="GB of each GPU that layers and their cache may take, such as 14,20; by default what is free.",
+    )
     kv_type: Literal["auto", "f32", "f16", "bf16", "q8", "q4"] = Field("auto", description="How keys and values are stored.")
+    alpha: float | None = Field(None, ge=1, le=1_000, description="NTK alpha for more context than the model was made for.")
+    rope_factor: float | None = Field(
+        None, ge=1, le=1_000, description="By how much positions are stretched (compress_pos_emb)."
+    )
+    rope_scaling: Literal["linear", "dynamic", "ntk", "yarn"] | None = Field(
+        None, description="How positions are stretched; by default as the model does, else NTK from the length."
+    )
     speculate: Literal["auto", "ngram", "off"] = Field(
         "auto", description="Guess what a text repeats, so that a step may give several tokens; changes no answer."
     )

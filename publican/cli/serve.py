@@ -14,6 +14,7 @@ from publican.cli import listening, logs, show
 from publican.cli.options import load_settings, models_dir, settings_options
 from publican.core.errors import SettingsError
 from publican.gateway.keys import OneKey, OpenDoor, new_key
+from publican.host.choose_rope import RopeWish
 from publican.host.fake import FakeLibrary
 from publican.host.host import Library, ModelHost
 from publican.host.in_process import ThreadPort
@@ -98,6 +99,8 @@ def load_options(values: Settings) -> LoadOptions:
         max_running=values.max_running,
         threads=values.threads,
         gpu_layers=values.gpu_layers,
+        gpu_split=tuple(float(part) for part in values.gpu_split.split(",")) if values.gpu_split else (),
+        rope=RopeWish(values.alpha, values.rope_factor, values.rope_scaling),
         kv_type=values.kv_type,
         speculate=values.speculate,
         quality=values.quality,

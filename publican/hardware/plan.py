@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from publican.hardware.engines import Load, Needs
+from publican.hardware.engines import EngineName, Load, Needs
 from publican.hardware.machine import Machine
-from publican.hardware.sizes import MIB
+from publican.hardware.sizes import GIB, MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Cut:
 
     Attributes:
         gpu_layers: layers on GPUs; only libllama can leave the others in main memory.
-        split: each GPU's share of them, in any unit.
+        split: GB of each GPU that layers and their cache may take; libllama takes the numbers as shares.
     """
 
     gpu_layers: int | None = None
@@ -108,22 +108,32 @@ class Plan:
         return sum(max(0, -share.room_bytes) for share in self.shares)
 
     @property
-    def loaded_bytes(self) -> int:
-        """What is taken when loading has ended: an engine on the CPU touches its cache and its buffers only in use."""
-        lazy = self.needs.engine in ("cpu", "plain")
-        kept = sum(share.weight_bytes + share.overhead_bytes for share in self.shares)
-        if lazy:
-            return kept
-        return kept + sum(share.kv_bytes for share in self.shares) + self.needs.logits_bytes
+    def host_loaded_bytes(self) -> int:
+        """What the process holds of main memory when loading has ended; an engine on the CPU touches its cache and its
+        buffers only in use, libllama clears them at once."""
+        return self._loaded(next(share for share in reversed(self.shares)), self.needs.engine == "llama")
+
+    @property
+    def gpu_loaded_bytes(self) -> int:
+        """The same, of all GPUs: there everything is taken at once."""
+        return sum(self._loaded(share, True) for share in self.shares if share.device.is_gpu)
+
+    def _loaded(self, share: Share, with_cache: bool) -> int:
+        kept = share.weight_bytes + share.overhead_bytes
+        return kept + share.kv_bytes if with_cache else kept
 
 
 def place(needs: Needs, load: Load, devices: Devices, cut: Cut = Cut()) -> Plan:
-    """Divide: on as few GPUs as will do, as evenly as their room allows; libllama leaves in main memory what is too much."""
+    """Divide as the engine does it, on as few GPUs as will do.
+
+    Native fills one GPU after another, in their order. libllama is told to take the roomiest, evenly filled, and leaves in
+    main memory what is too much.
+    """
     on_gpu = needs.engine in ("cuda", "llama") and devices.gpus
     if not on_gpu or (needs.engine == "llama" and cut.gpu_layers == 0):
         return _Division(needs, load, devices, ()).plan(())
     num_layers = len(needs.layer_bytes)
-    divisions = [_Division(needs, load, devices, used, cut.split) for used in _subsets(devices.gpus, cut.split)]
+    divisions = [_Division(needs, load, devices, used, cut.split) for used in _subsets(needs.engine, devices.gpus, cut.split)]
     if needs.engine == "llama" and cut.gpu_layers is not None and 0 < cut.gpu_layers < num_layers:
         return _first_fitting(divisions, cut.gpu_layers)
     plan = _first_fitting(divisions, num_layers)
@@ -157,12 +167,12 @@ def _as_many_as_fit(division: _Division, num_layers: int) -> Plan:
     )
 
 
-def _subsets(gpus: tuple[Device, ...], split: tuple[float, ...]) -> list[tuple[int, ...]]:
-    """Which GPUs to try, in turn: the roomiest alone, the two roomiest, …; with a split, exactly those it names."""
+def _subsets(engine: EngineName, gpus: tuple[Device, ...], split: tuple[float, ...]) -> list[tuple[int, ...]]:
+    """Which GPUs to try, in turn: one, two, … of them; with a split, exactly those it names."""
     if any(share > 0 for share in split[: len(gpus)]):
         return [tuple(i for i, share in enumerate(split[: len(gpus)]) if share > 0)]
-    roomiest = sorted(range(len(gpus)), key=lambda i: -gpus[i].free_bytes)
-    return [tuple(sorted(roomiest[:count])) for count in range(1, len(gpus) + 1)]
+    order = sorted(range(len(gpus)), key=lambda i: -gpus[i].free_bytes if engine == "llama" else i)
+    return [tuple(sorted(order[:count])) for count in range(1, len(gpus) + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +187,12 @@ class _Division:
 
     def counts(self, num_layers: int) -> tuple[int, ...]:
         """How many of `num_layers` each GPU gets."""
-        if self.split:
+        if self.split and self.needs.engine == "llama":
             return _by_shares([self.split[i] for i in self.used], num_layers)
         per_layer = max(self.needs.layer_bytes) + self.needs.layer_kv_bytes
         rooms = [self._room(place, num_layers == len(self.needs.layer_bytes)) for place in range(len(self.used))]
+        if self.needs.engine == "cuda":
+            return _one_after_another([max(0, room) // per_layer for room in rooms], num_layers)
         counts = [0] * len(rooms)
         for _ in range(num_layers):
             best = max(range(len(rooms)), key=rooms.__getitem__)
@@ -190,9 +202,11 @@ class _Division:
 
     def _room(self, place: int, whole: bool) -> int:
         """What the GPU that is number `place` of those used has for layers."""
-        device = self.devices.gpus[self.used[place]]
+        device, (weights, scratch, overhead) = self.devices.gpus[self.used[place]], self._fixed(place, whole)
+        if self.split:
+            return int(self.split[self.used[place]] * GIB) - weights
         shared = self.needs.host_bytes if place == 0 and self.devices.ram is None else 0
-        return device.free_bytes - device.reserve_bytes - sum(self._fixed(place, whole)) - shared
+        return device.free_bytes - device.reserve_bytes - weights - scratch - overhead - shared
 
     def _fixed(self, place: int, whole: bool) -> tuple[int, int, int]:
         """Weights, scratch and overhead there without its layers."""
@@ -241,6 +255,15 @@ def _merged(a: Share, b: Share) -> Share:
         a.scratch_bytes + b.scratch_bytes,
         a.overhead_bytes + b.overhead_bytes,
     )
+
+
+def _one_after_another(most: Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """Each as many as it can take; what nobody can take goes to the last."""
+    counts, left = [], num_layers
+    for count in most[:-1]:
+        counts.append(min(count, left))
+        left -= counts[-1]
+    return (*counts, left)
 
 
 def _by_shares(shares: Sequence[float], num_layers: int) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ class Available:
 
     Attributes:
         cuda: torch, triton and an NVIDIA card; `cpu`: our C++ library; `llama`: libllama's binding.
+        llama_gpu: libllama was built for NVIDIA cards.
         native_objection: why native cannot run this model; None if it can.
         is_gguf: the only kind of file that libllama reads.
     """
@@ -23,6 +24,7 @@ class Available:
     llama: bool
     native_objection: str | None
     is_gguf: bool
+    llama_gpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)

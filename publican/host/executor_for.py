@@ -58,8 +58,10 @@ def _native(spec: WorkerSpec, progress: Progress) -> Executor:
         max_batch_tokens=spec.max_batch_tokens,
         max_logits=2 * spec.max_running,
         kv_dtype=spec.kv_type,
+        rope=spec.rope,
         num_threads=spec.threads,
         quality=spec.quality,
+        gpu_split=spec.gpu_split,
     )
     return load(spec.checkpoint, config, progress)
 
@@ -77,5 +79,7 @@ def _llama(spec: WorkerSpec, progress: Progress) -> Executor:
         kv_dtype=spec.kv_type,
         num_threads=spec.threads,
         gpu_layers=spec.gpu_layers,
+        tensor_split=spec.gpu_split,
+        rope=spec.rope,
     )
     return load(spec.checkpoint.path, config, progress)

@@ -1,65 +1,236 @@
-"""How much context fits, for how many people: plain arithmetic before anything is loaded."""
+"""Settles everything about loading a model before a byte of it is loaded, and says why: context, cache, GPUs, positions.
+
+Pure: shapes, wishes and a machine come in, a `Fit` goes out, or a refusal with the numbers. Called by `host.library`, and by
+`publican fit` for machines that are not here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from publican.core.errors import OutOfMemory
-from publican.core.model import ModelSpec
+from publican.core.errors import OutOfMemory, SettingsError
+from publican.core.model import Rope
+from publican.hardware.engines import KV_TYPES, EngineName, KVType, Load
+from publican.hardware.machine import Machine
+from publican.hardware.plan import Cut, Devices, Plan
+from publican.hardware.planner import SHORTEST_CONTEXT, Planner
+from publican.hardware.sizes import shown
+from publican.host.choose import Chosen
+from publican.host.choose_rope import ChosenRope, choose_rope
+from publican.host.fit_shape import ShapedModel
+from publican.host.options import KVType as AskedKVType
+from publican.host.options import LoadOptions
 
-_USABLE_SHARE = 0.8
-"""Of the memory that is free: the rest is for the host process, activations, and everything else on the machine."""
-_SHORTEST_CONTEXT = 512
-_MIB = 1 << 20
+MAX_BATCH_TOKENS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One thing that was settled. `flag` is how a person settles it otherwise; empty where nothing can be changed."""
+
+    name: str
+    value: str
+    why: str
+    flag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
     """Attributes:
-    context_len: tokens of one conversation; `num_tokens`: of all together.
-    why: one line for the host about what was decided and what limited it.
+    plan: where everything lies; its `load` has the context, the people and the cache's type.
+    kv_type: what the executor is told; ``auto`` where its own choice was planned with.
+    gpu_layers, gpu_split: what libllama is told, or native in its own way.
+    rope: None is the model's own.
     """
 
-    context_len: int
-    num_tokens: int
-    kv_bytes: int
-    why: str
+    plan: Plan
+    kv_type: AskedKVType
+    gpu_layers: int
+    gpu_split: tuple[float, ...]
+    rope: Rope | None
+    decisions: tuple[Decision, ...]
+
+    @property
+    def context_len(self) -> int:
+        return self.plan.load.context_len
+
+    @property
+    def num_tokens(self) -> int:
+        return self.plan.load.num_tokens
+
+    @property
+    def why(self) -> str:
+        """One line about the context."""
+        return next(each.why for each in self.decisions if each.name == "context")
 
 
-def kv_bytes_per_token(spec: ModelSpec, bytes_per_number: float) -> int:
-    """Keys and values of one token in all layers."""
-    return int(spec.num_layers * 2 * spec.num_kv_heads * spec.head_dim * bytes_per_number)
+def engine_of(chosen: Chosen) -> EngineName:
+    """What the planner calls the executor that was chosen."""
+    if chosen.loader == "llama":
+        return "llama"
+    assert chosen.backend != "auto"
+    return chosen.backend
 
 
-def fit(
-    spec: ModelSpec, weight_bytes: int, bytes_per_number: float, available_bytes: int, context_len: int | None, num_users: int
-) -> Fit:
-    """The longest context that was asked for and fits, then as many users as fit at that length.
+def make_planner(model: ShapedModel, engine: EngineName, options: LoadOptions, devices: Devices) -> Planner:
+    """The planner of `model`, with what `options` say about dividing."""
+    return Planner(engine, model.spec, model.weights, devices, Cut(options.gpu_layers, options.gpu_split))
+
+
+def fit(model: ShapedModel, chosen: Chosen, options: LoadOptions, machine: Machine) -> Fit:
+    """Settle what `options` leave open.
+
+    A context that was asked for is kept, if need be with keys and values in 8 bits; nobody's wish is lessened in silence. One
+    that was not asked for is the model's own, for as many people as fit; then shorter.
 
     Args:
-        weight_bytes: what the weights will occupy.
-        bytes_per_number: of a key or value in the cache.
-        available_bytes: memory that may be taken.
-        context_len: what was asked for; None is the model's own.
+        machine: what can be used; no GPUs where the chosen executor has no use for them.
 
     Raises:
-        OutOfMemory: with the numbers, if not even a short context fits.
+        OutOfMemory: with the numbers, and what would help.
+        SettingsError: the options contradict one another, or ask for what the executor has not.
     """
-    per_token = kv_bytes_per_token(spec, bytes_per_number)
-    room = int(available_bytes * _USABLE_SHARE) - weight_bytes
-    num_fitting = max(0, room) // per_token
-    wanted = context_len or spec.context_len
-    if num_fitting < min(wanted, _SHORTEST_CONTEXT):
-        raise OutOfMemory(
-            f"The model needs {weight_bytes // _MIB:,} MiB and {per_token * _SHORTEST_CONTEXT // _MIB:,} MiB for a context of "
-            f"{_SHORTEST_CONTEXT}, and {available_bytes // _MIB:,} MiB are free; take a smaller quant or free some memory."
+    engine = engine_of(chosen)
+    planner = make_planner(model, engine, options, Devices.of(machine))
+    rope = choose_rope(model.spec, options.context_len, options.rope)
+    load, kv_why = _load(planner, rope.reach_len, options)
+    plan = planner.plan(load)
+    escalated = options.kv_type == "auto" and load.kv_type != KV_TYPES[engine][0]
+    return Fit(
+        plan=plan,
+        kv_type=load.kv_type if escalated else options.kv_type,
+        gpu_layers=_gpu_layers(plan, options, machine),
+        gpu_split=_gpu_split(plan, planner.devices, options),
+        rope=rope.rope,
+        decisions=(
+            Decision("loader", _loader_text(chosen), chosen.why, "--loader, --backend"),
+            Decision("context", f"{load.context_len:,} tokens", _context_why(load, rope.reach_len, options, planner), "--ctx"),
+            Decision("room", _room_text(load), _room_why(load, options, plan), "--users"),
+            Decision("cache", f"{load.kv_type}, {shown(plan.needs.kv_bytes)}", kv_why, "--cache-type"),
+            *_gpu_decisions(plan, options, machine),
+            *_rope_decisions(rope),
+        ),
+    )
+
+
+def first_load(engine: EngineName, context_len: int, options: LoadOptions) -> Load:
+    """What `options` ask for at that length, before anything was lessened."""
+    types = KV_TYPES[engine]
+    if options.kv_type != "auto" and options.kv_type not in types:
+        here = "The llama loader" if engine == "llama" else f"The {engine} backend"
+        raise SettingsError(
+            f"{here} keeps its cache in {' or '.join(types)}, and {options.kv_type} was asked for; leave it on auto."
         )
-    if num_fitting < wanted:
-        length = num_fitting // 256 * 256 or num_fitting
-        return Fit(
-            length, length, length * per_token, f"{length:,} of {wanted:,} tokens fit in {available_bytes // _MIB:,} MiB"
-        )
-    users = min(num_users, num_fitting // wanted)
-    asked = "as asked" if context_len else "the model's own"
-    limited = "" if users == num_users else f" (not {num_users}: {available_bytes // _MIB:,} MiB are free)"
-    return Fit(wanted, wanted * users, wanted * users * per_token, f"{asked}, for {users} at full length{limited}")
+    return Load(
+        context_len=context_len,
+        num_users=options.num_users,
+        kv_type=types[0] if options.kv_type == "auto" else options.kv_type,
+        chunk_len=max(MAX_BATCH_TOKENS, options.max_running),
+        num_logits=2 * options.max_running,
+        is_exact=options.quality,
+    )
+
+
+def _load(planner: Planner, reach_len: int, options: LoadOptions) -> tuple[Load, str]:
+    """The context, the people and the cache's type, and why that type."""
+    wanted = first_load(planner.engine, options.context_len or reach_len, options)
+    why = "asked for" if options.kv_type != "auto" else "exact enough for everything"
+    users = planner.most_users(wanted)
+    if users:
+        return replace(wanted, num_users=min(users, options.num_users)), why
+    if options.context_len is None:
+        shorter = planner.longest_context(replace(wanted, num_users=1), reach_len)
+        if shorter >= min(SHORTEST_CONTEXT, reach_len):
+            return replace(wanted, context_len=shorter, num_users=1), why
+    elif options.kv_type == "auto" and "q8" in KV_TYPES[planner.engine]:
+        smaller = replace(wanted, kv_type="q8")
+        users = planner.most_users(smaller)
+        if users:
+            why = f"{wanted.context_len:,} tokens do not fit in {wanted.kv_type}, and hardly lose anything in q8"
+            return replace(smaller, num_users=min(users, options.num_users)), why
+    raise OutOfMemory(refusal(planner, replace(wanted, num_users=1)))
+
+
+def refusal(planner: Planner, load: Load) -> str:
+    """Why `load` does not fit, with the numbers, and what would help."""
+    plan = planner.plan(load)
+    needs = plan.needs
+    rest = plan.total_bytes - needs.weight_bytes - needs.kv_bytes
+    short = ", ".join(
+        f"{shown(share.total_bytes)} of {shown(max(0, share.device.free_bytes - share.device.reserve_bytes))} free on "
+        f"{share.device.name}"
+        for share in plan.shares
+        if share.room_bytes < 0
+    )
+    remedies = planner.remedies(load)
+    advice = " or ".join(remedy.text for remedy in remedies) or "a smaller model"
+    return (
+        f"It does not fit: {shown(needs.weight_bytes)} of weights, {shown(needs.kv_bytes)} for {load.context_len:,} tokens in "
+        f"{load.kv_type} and {shown(rest)} besides are {shown(plan.missing_bytes)} too much ({short}); take {advice}."
+    )
+
+
+def _gpu_layers(plan: Plan, options: LoadOptions, machine: Machine) -> int:
+    """libllama's number: -1 is all. Where no NVIDIA card is seen it may know others, and takes what it finds."""
+    if plan.output_on_gpu or not machine.gpus:
+        return -1 if options.gpu_layers is None else options.gpu_layers
+    return plan.gpu_layers
+
+
+def _gpu_split(plan: Plan, devices: Devices, options: LoadOptions) -> tuple[float, ...]:
+    """A person's own numbers; else for libllama the layers that each GPU is to have, where there are several."""
+    if options.gpu_split or plan.needs.engine != "llama" or len(devices.gpus) < 2 or not plan.gpu_layers:
+        return options.gpu_split
+    layers = {share.device.name: share.num_layers for share in plan.shares if share.device.is_gpu}
+    return tuple(float(layers.get(gpu.name, 0)) for gpu in devices.gpus)
+
+
+def _loader_text(chosen: Chosen) -> str:
+    return chosen.loader if chosen.loader == "llama" else f"{chosen.loader} ({chosen.backend})"
+
+
+def _context_why(load: Load, reach_len: int, options: LoadOptions, planner: Planner) -> str:
+    if options.context_len is not None:
+        return "asked for"
+    if load.context_len == reach_len:
+        return "as long as the model was made for" if options.rope.is_empty else "as far as the scaling reaches"
+    free = shown(sum(device.free_bytes for device in (*planner.devices.gpus, planner.devices.ram) if device is not None))
+    return f"of {reach_len:,}, for {free} are free"
+
+
+def _room_text(load: Load) -> str:
+    return f"{load.num_tokens:,} tokens, {load.num_users} at full length"
+
+
+def _room_why(load: Load, options: LoadOptions, plan: Plan) -> str:
+    if load.num_users == options.num_users:
+        return "as asked; shorter conversations leave room for more people"
+    tightest = min(plan.shares, key=lambda share: share.room_bytes)
+    return f"not {options.num_users}, for {tightest.device.name} has {shown(tightest.device.free_bytes)} free"
+
+
+def _gpu_decisions(plan: Plan, options: LoadOptions, machine: Machine) -> tuple[Decision, ...]:
+    if plan.needs.engine not in ("cuda", "llama") or not machine.gpus:
+        return ()
+    total = len(plan.needs.layer_bytes)
+    parts = [f"{share.num_layers} on {share.device.name}" for share in plan.shares if share.num_layers]
+    if options.gpu_layers is not None or options.gpu_split:
+        why = "asked for"
+    elif plan.gpu_layers == total:
+        why = "all of them fit"
+    else:
+        why = "as many as fit; the others are slower by far"
+    flag = "--gpu-layers, --gpu-split" if plan.needs.engine == "llama" else "--gpu-split"
+    return (Decision("layers", ", ".join(parts), why, flag),)
+
+
+def _rope_decisions(rope: ChosenRope) -> tuple[Decision, ...]:
+    if rope.rope is None:
+        return (Decision("positions", "the model's own", rope.why, "--alpha, --rope-scaling, --rope-factor"),)
+    kind = rope.rope.scaling.kind
+    return (
+        Decision("positions", "a larger theta" if kind == "none" else kind, rope.why, "--alpha, --rope-scaling, --rope-factor"),
+    )
+
+
+__all__ = ["Decision", "Fit", "KVType", "engine_of", "first_load", "fit", "make_planner", "refusal"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,21 +15,22 @@ from typing import Any
 
 from publican.core.backend import ModelCard, PullProgress
 from publican.core.errors import InvalidParameter, ModelNotFound, Unsupported
-from publican.core.model import Checkpoint, ModelSpec, Rope
+from publican.core.model import Checkpoint
 from publican.core.model_info import ModelInfo
 from publican.engine.budget import BudgetConfig
 from publican.executors.native.cpu.library import LibraryMissing, load_library
 from publican.executors.native.loading import objection
-from publican.hardware.machine import Machine, read_machine
+from publican.hardware.machine import Machine, read_this_machine
 from publican.host.choose import Available, Chosen, choose
 from publican.host.describe import describe
 from publican.host.fit import Fit, fit
+from publican.host.fit_shape import shape_model
 from publican.host.guessing import max_guessing
 from publican.host.model import LoadedModel, ModelDescription
 from publican.host.options import LoadOptions, WorkerSpec
 from publican.host.port import EnginePort
 from publican.host.prompts import Prompter
-from publican.host.templates import template_for
+from publican.host.template_files import template_for
 from publican.host.tokenizer import load_tokenizer
 from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.checkpoint import open_checkpoint
@@ -38,10 +38,8 @@ from publican.store.remove import link_model, remove_model
 
 log = logging.getLogger(__name__)
 
-_MAX_BATCH_TOKENS = 512
 _CONTEXT_NAMES = ("context_len", "ctx_size", "n_ctx", "max_seq_len")
 _SHORTEST_CONTEXT, _LONGEST_CONTEXT = 64, 1 << 24
-_BYTES_PER_NUMBER = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8": 1.0625, "q4": 0.5625}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +61,23 @@ class ModelLibrary:
         options: how models are loaded unless a caller says otherwise.
         make_port: a worker process, or a thread.
         max_waiting: requests that may wait for a model.
+        machine: what there is to load them into; called for each, for what is free changes.
     """
 
-    def __init__(self, folder: Path, options: LoadOptions, make_port: Callable[[], EnginePort], max_waiting: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: LoadOptions,
+        make_port: Callable[[], EnginePort],
+        max_waiting: int,
+        machine: Callable[[], Machine] = read_this_machine,
+    ) -> None:
         self.folder = folder
         self.last_opened: Opened | None = None
         self._options = options
         self._make_port = make_port
         self._max_waiting = max_waiting
+        self._machine = machine
         self._elsewhere: dict[str, StoredModel] = {}
 
     def add(self, stored: StoredModel) -> None:
@@ -119,9 +126,12 @@ class ModelLibrary:
             ModelFileError, UnsupportedModel, OutOfMemory, SettingsError.
         """
         checkpoint = open_checkpoint(stored.path)
-        machine = read_machine()
-        chosen = choose(options.loader, options.backend, _available(checkpoint))
-        fitted = _fit(checkpoint, chosen, options, machine)
+        machine = self._machine()
+        here = _available(checkpoint)
+        chosen = choose(options.loader, options.backend, here)
+        if chosen.loader == "llama" and not here.llama_gpu:
+            machine = replace(machine, gpus=())
+        fitted = fit(shape_model(checkpoint), chosen, options, machine)
         tokenizer = load_tokenizer(checkpoint)
         templates = template_for(checkpoint, tokenizer.vocabulary)
         prompter = Prompter(tokenizer, templates, fitted.context_len)
@@ -136,11 +146,14 @@ class ModelLibrary:
             num_tokens=fitted.num_tokens,
             num_slots=min(256, 2 * options.max_running) if chosen.loader == "llama" else options.max_running,
             max_running=options.max_running,
-            max_batch_tokens=max(_MAX_BATCH_TOKENS, options.max_running),
+            max_batch_tokens=fitted.plan.load.chunk_len,
             threads=options.threads or machine.num_cores,
-            gpu_layers=options.gpu_layers,
-            kv_type=options.kv_type,
+            gpu_layers=fitted.gpu_layers,
+            gpu_split=fitted.gpu_split,
+            rope=fitted.rope,
+            kv_type=fitted.kv_type,
             quality=options.quality,
+            planned_bytes=fitted.plan.host_loaded_bytes,
             max_guessing=max_guessing(options.speculate, chosen.loader),
             budget=BudgetConfig(target_s=options.target_ms / 1e3),
         )
@@ -172,6 +185,7 @@ def _available(checkpoint: Checkpoint) -> Available:
         cuda=False,
         cpu=_has_cpu_library(),
         llama=importlib.util.find_spec("llama_cpp") is not None,
+        llama_gpu=_llama_has_gpu(),
         native_objection=objection(checkpoint),
         is_gguf=checkpoint.format == "gguf",
     )
@@ -186,43 +200,8 @@ def _has_cpu_library() -> bool:
     return True
 
 
-def _fit(checkpoint: Checkpoint, chosen: Chosen, options: LoadOptions, machine: Machine) -> Fit:
-    """How much context fits, given how the chosen executor keeps weights and cache."""
-    spec = checkpoint.spec or _rough_spec(checkpoint)
-    plain = chosen.backend == "plain"
-    weight_bytes = 4 * _num_weights(checkpoint) if plain else checkpoint.num_bytes
-    kv_type = options.kv_type if options.kv_type != "auto" else "f32" if plain else "f16"
-    available = machine.available_bytes
-    return fit(spec, weight_bytes, _BYTES_PER_NUMBER[kv_type], available, options.context_len, options.num_users)
-
-
-def _num_weights(checkpoint: Checkpoint) -> int:
-    return sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
-
-
-def _rough_spec(checkpoint: Checkpoint) -> ModelSpec:
-    """Enough of an unknown architecture for arithmetic: GGUF's common keys, and cautious numbers where they are missing."""
-    metadata = checkpoint.metadata
-    architecture = str(metadata.get("general.architecture", "unknown"))
-
-    def number(key: str, default: int) -> int:
-        value = metadata.get(f"{architecture}.{key}")
-        if isinstance(value, list):
-            value = max((v for v in value if isinstance(v, int)), default=None)
-        return value if isinstance(value, int) and 0 < value < 1 << 24 else default
-
-    hidden, heads = number("embedding_length", 4096), number("attention.head_count", 32)
-    head_dim = number("attention.key_length", max(1, hidden // heads))
-    return ModelSpec(
-        architecture=architecture,
-        num_layers=number("block_count", 32),
-        hidden_size=hidden,
-        ffn_size=number("feed_forward_length", 4 * hidden),
-        num_heads=heads,
-        num_kv_heads=number("attention.head_count_kv", heads),
-        head_dim=head_dim,
-        vocab_size=0,
-        context_len=number("context_length", 4096),
-        norm_eps=0.0,
-        rope=Rope(10_000.0, head_dim),
-    )
+def _llama_has_gpu() -> bool:
+    """Whether libllama was built for NVIDIA cards: then its library for them lies beside the others. Nothing is loaded."""
+    spec = importlib.util.find_spec("llama_cpp")
+    places = spec.submodule_search_locations if spec is not None else None
+    return any(next(Path(place).glob("lib/*ggml-cuda*"), None) is not None for place in places or ())

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from publican.core.model import Checkpoint
+from publican.core.model import Checkpoint, Rope
 from publican.core.tokenizer import Vocabulary
 from publican.engine.budget import BudgetConfig
+from publican.host.choose_rope import RopeWish
 
 Loader = Literal["auto", "native", "llama", "fake"]
 NativeBackend = Literal["auto", "plain", "cpu", "cuda"]
@@ -24,7 +25,9 @@ class LoadOptions:
         num_users: conversations that should have room at full length side by side.
         max_running: answers computed together at most.
         threads: compute threads; None is the number of physical cores.
-        gpu_layers: layers libllama puts on the GPU; -1 is all.
+        gpu_layers: layers libllama puts on GPUs; None is as many as fit, -1 is all.
+        gpu_split: GB of each GPU that layers and their cache may take; empty is what is free.
+        rope: how positions are stretched.
         speculate: whether coming tokens are guessed; left alone, where confirming several costs little more than one.
         quality: slower and more exact arithmetic where a backend has the choice.
         target_ms: how much longer a step may take for prompts while others are being answered.
@@ -36,7 +39,9 @@ class LoadOptions:
     num_users: int = 4
     max_running: int = 32
     threads: int | None = None
-    gpu_layers: int = -1
+    gpu_layers: int | None = None
+    gpu_split: tuple[float, ...] = ()
+    rope: RopeWish = field(default_factory=RopeWish)
     kv_type: KVType = "auto"
     speculate: Literal["auto", "ngram", "off"] = "auto"
     quality: bool = False
@@ -52,7 +57,11 @@ class WorkerSpec:
         num_tokens: room in the KV cache, in tokens of all conversations together.
         num_slots: sequences that memory may know at once, running and cached.
         max_batch_tokens: tokens in one step at most.
+        gpu_layers: -1 is all.
+        gpu_split: each GPU's GB (native) or share (libllama); empty leaves it to the executor.
+        rope: positions other than the file's own; None is the file's.
         max_guessing: see `Engine`.
+        planned_bytes: of main memory, when loading has ended; 0 where nobody planned.
     """
 
     loader: Loader
@@ -66,8 +75,11 @@ class WorkerSpec:
     max_batch_tokens: int
     threads: int
     gpu_layers: int = -1
+    gpu_split: tuple[float, ...] = ()
+    rope: Rope | None = None
     kv_type: KVType = "auto"
     quality: bool = False
+    planned_bytes: int = 0
     max_guessing: int = 0
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     fake_step_s: float = 0.0

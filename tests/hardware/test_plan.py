@@ -22,15 +22,23 @@ def layers(plan) -> list[int]:
 
 
 def test_one_card_is_enough():
-    """The roomier one alone: more cards are slower."""
-    plan = planner("llama-2-7b", "cuda", machine(12, 24)).plan(Load(4_096))
+    """The roomier one alone, for libllama, which can be told so: more cards are slower."""
+    assert layers(planner("llama-2-7b", "cuda", machine(24, 24)).plan(Load(4_096))) == [32, 0]
+    plan = planner("llama-2-7b", "llama", machine(12, 24)).plan(Load(4_096))
     assert layers(plan) == [32, 0]
     assert plan.shares[0].device.total_bytes == 24 * GIB
     assert plan.fits
 
 
-def test_two_cards_end_up_equally_full():
+def test_native_fills_one_card_after_another():
     plan = planner("llama-2-70b", "cuda", machine(24, 24)).plan(Load(16_384))
+    first, second, _ = plan.shares
+    assert plan.fits
+    assert 0 <= first.room_bytes < max(plan.needs.layer_bytes) + plan.needs.layer_kv_bytes < second.room_bytes
+
+
+def test_two_cards_end_up_equally_full():
+    plan = planner("llama-2-70b", "llama", machine(24, 24)).plan(Load(16_384))
     assert sum(layers(plan)) == 80
     first, second, _ = plan.shares
     assert abs(first.room_bytes - second.room_bytes) < GIB
@@ -38,7 +46,7 @@ def test_two_cards_end_up_equally_full():
 
 
 def test_an_unequal_pair():
-    plan = planner("llama-2-13b", "cuda", machine(8, 12)).plan(Load(8_192))
+    plan = planner("llama-2-13b", "llama", machine(8, 12)).plan(Load(8_192))
     assert plan.fits
     small, large = layers(plan)[:2]
     assert small < large
@@ -46,8 +54,11 @@ def test_an_unequal_pair():
 
 def test_a_split_by_hand():
     """The guide's "14,20" on two cards of 24 GB."""
-    plan = planner("llama-2-70b", "cuda", machine(24, 24), cut=Cut(split=(14, 20))).plan(Load(4_096))
-    assert layers(plan)[:2] == [33, 47]
+    shared = planner("llama-2-70b", "llama", machine(24, 24), cut=Cut(split=(14, 20))).plan(Load(4_096))
+    assert layers(shared)[:2] == [33, 47]
+    filled = planner("llama-2-70b", "cuda", machine(24, 24), cut=Cut(split=(14, 23))).plan(Load(4_096))
+    first = filled.shares[0]
+    assert 13 * GIB < first.weight_bytes + first.kv_bytes <= 14 * GIB
     one = planner("llama-2-7b", "cuda", machine(24, 24), cut=Cut(split=(0, 1))).plan(Load(4_096))
     assert layers(one)[0] == 32
     assert one.shares[0].device.name.startswith("1:")
@@ -94,7 +105,7 @@ def test_nothing_is_lost_or_doubled(name, engine, cards, gpu_layers):
     assert sum(share.kv_bytes for share in plan.shares) == needs.kv_bytes
     assert plan.total_bytes >= needs.weight_bytes + needs.kv_bytes + needs.logits_bytes + needs.host_bytes
     assert plan.fits == (plan.missing_bytes == 0)
-    assert 0 < plan.loaded_bytes <= plan.total_bytes
+    assert 0 < plan.host_loaded_bytes + plan.gpu_loaded_bytes <= plan.total_bytes
 
 
 @pytest.mark.parametrize("gpu_layers", [None, 0, 10])
