@@ -74,6 +74,16 @@ def supported_variants(library: ctypes.CDLL) -> list[str]:
     return [library.pcpu_variant_name(i).decode() for i in numbers if library.pcpu_variant_supported(i)]
 
 
+class _TopRoom:
+    """Where `top` finds its results. Kept, since finding out where an array lies takes longer than many a row."""
+
+    def __init__(self, num_rows: int, count: int) -> None:
+        self.indices = np.empty((num_rows, count), np.int32)
+        self.values = np.empty((num_rows, count), np.float32)
+        self._found = np.empty(num_rows, np.int32)
+        self.pointers = [array.ctypes.data for array in (self.indices, self.values, self._found)]
+
+
 class Engine:
     """A team of `num_threads` threads, the caller being one, with the kernels named `variant` or the best.
 
@@ -84,6 +94,7 @@ class Engine:
     def __init__(self, library: ctypes.CDLL, num_threads: int, variant: str | None = None) -> None:
         self._library = library
         self._handle = c_void_p()
+        self._top_room: _TopRoom | None = None
         self._check(library.pcpu_open(num_threads, variant.encode() if variant else None, byref(self._handle)))
         # An engine that is let go unclosed ends its threads too.
         self._closed = weakref.finalize(self, library.pcpu_close, self._handle)
@@ -115,13 +126,14 @@ class Engine:
             raise EngineError("Logits must be rows of float32.")
         if not 0 < count <= records.MAX_TOP:
             raise EngineError(f"The best {count:,} of a row were asked for; 1 to {records.MAX_TOP:,} are to be had.")
-        indices = np.full((num_rows, count), -1, np.int32)
-        values = np.full((num_rows, count), -np.inf, np.float32)
-        found = np.zeros(num_rows, np.int32)
+        room = self._top_room
+        if room is None or room.indices.shape != (num_rows, count):
+            room = self._top_room = _TopRoom(num_rows, count)
+        room.indices.fill(-1)
+        room.values.fill(-np.inf)
         stride = logits.strides[0] // 4 if num_rows else size
-        pointers = [array.ctypes.data for array in (indices, values, found)]
-        self._check(self._library.pcpu_top(self._handle, logits.ctypes.data, num_rows, stride, size, count, *pointers))
-        return indices, values
+        self._check(self._library.pcpu_top(self._handle, logits.ctypes.data, num_rows, stride, size, count, *room.pointers))
+        return room.indices.copy(), room.values.copy()
 
     def close(self) -> None:
         """End the threads. May be called twice."""
