@@ -153,6 +153,17 @@ class Scheduler:
 
     def plan(self) -> tuple[StepPlan, tuple[Planned, ...]] | None:
         """The next step, and what it gives to whom in the order of its rows; None if there is nothing to do."""
+        self._decide()
+        if not self._planned and any(_is_ready(s) for s in self.running):
+            self._decide()  # peers that were let in a moment ago, and found all but their last tokens in the cache
+        if not self._planned:
+            return None
+        if len(self._planned) < self.config.max_guessing:
+            self._guess()
+        rows = tuple(_row(sequence, n) for sequence, n in self._planned.items())
+        return StepPlan(rows, self.cache.drain()), tuple(Planned(s, n) for s, n in self._planned.items())
+
+    def _decide(self) -> None:
         self._planned = {}
         for sequence in self.running:
             sequence.draft = []
@@ -164,12 +175,6 @@ class Scheduler:
         self._keep_units_whole()
         self._admit()
         self._share_budget(self.budget.num_prompt_tokens(self._num_planned))
-        if not self._planned:
-            return None
-        if len(self._planned) < self.config.max_guessing:
-            self._guess()
-        rows = tuple(_row(sequence, n) for sequence, n in self._planned.items())
-        return StepPlan(rows, self.cache.drain()), tuple(Planned(s, n) for s, n in self._planned.items())
 
     @property
     def _num_planned(self) -> int:

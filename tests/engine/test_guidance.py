@@ -71,6 +71,19 @@ def test_preemption_keeps_pairs_together():
         assert driver.answers[id].tokens() == by_hand(f"{i} prompt", f"negative {i}", 2.0, 40)
 
 
+def test_a_pair_that_finds_itself_in_the_cache_goes_on_at_once():
+    """Put back by the other pair's last tokens, it comes again with nothing pending but the tokens computed together."""
+    driver = Driver(fake_info(Pages(4, 33), context_len=90, num_slots=6, max_batch_tokens=20), max_running=5)
+    jobs = [("0" * 16, "n" * 16, 14), ("1" * 15, "n" * 35, 11)]
+    ids = []
+    for text, negative, max_tokens in jobs:
+        ids.append(driver.submit(text, sampling=guided(2.0), negative=negative, max_tokens=max_tokens))
+        driver.step()
+    driver.run()
+    for id, (text, negative, max_tokens) in zip(ids, jobs, strict=True):
+        assert driver.answers[id].tokens() == by_hand(text, negative, 2.0, max_tokens)
+
+
 def test_several_choices_each_have_their_own():
     answer = Driver().ask(
         "choices", sampling=SamplingParams(seed=3, guidance_scale=1.5), negative="no", wanted=Wanted(num_choices=3)
@@ -91,7 +104,7 @@ def test_an_abort_takes_both():
 
 @given(
     jobs=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40), st.integers(1, 20)), min_size=1, max_size=6),
-    pages=st.integers(24, 60),
+    pages=st.integers(30, 60),  # the longest pair needs all of 30
 )
 @settings(deadline=None, max_examples=40)
 def test_whatever_runs_beside_it(jobs, pages):

@@ -25,7 +25,8 @@ class LibraryLog:
     def __init__(self, library: Any) -> None:
         self._complaints: deque[str] = deque(maxlen=16)
         self.callback = library.llama_log_callback(self._take)
-        library.llama_log_set(self.callback, None)
+        self._listen = lambda: library.llama_log_set(self.callback, None)
+        self._listen()
 
     def _take(self, level: int, text: bytes, _data: object) -> None:
         if level == _CONTINUED:
@@ -36,8 +37,10 @@ class LibraryLog:
             log.log(_LEVELS.get(level, logging.DEBUG), "%s", _decode(text))
 
     def forget(self) -> None:
-        """Whatever was complained about so far belongs to something else."""
+        """Whatever was complained about so far belongs to something else. Listens again, in case somebody else in this
+        process, who uses the library too, took the log."""
         self._complaints.clear()
+        self._listen()
 
     def reason(self) -> str:
         """The first complaint since `forget`, which is the one nearest to the cause, without function names."""

@@ -37,6 +37,15 @@ def test_the_reason_is_the_first_complaint_without_function_names(log):
     assert log.reason() == "libllama gave no reason"
 
 
+def test_it_listens_again_where_somebody_else_took_the_log(log):
+    library = Library()
+    log = LibraryLog(library)
+    library.callback = None
+    log.forget()
+    library.callback(4, b"no\n", None)
+    assert log.reason() == "no"
+
+
 def test_bytes_that_are_no_text_do_no_harm(log):
     log.write(4, b"gguf: invalid magic characters: '\xff\xfe'.\n")
     assert log.reason().startswith("invalid magic characters")
