@@ -15,6 +15,7 @@ from publican import __version__
 _COMMANDS = {
     "serve": "Serve a model to everyone: the API, all dialects.",
     "chat": "Chat with a running server in this terminal.",
+    "pull": "Get a model: from the hub, from anywhere, resumed and verified.",
     "config": "Print the effective settings, and where each came from.",
     "bench": "Measure a server or an engine.",
 }

@@ -23,6 +23,8 @@ MAX_FILES = 100_000
 MAX_FILE_BYTES = 1 << 50
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What a terminal takes for orders. No sound repository has files with such names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Hub:
             repo=name if isinstance(name, str) and name.lower() == repo.lower() else repo,
             revision=revision,
             commit=commit,
-            files=tuple(files),
+            files=tuple(file for file in files if not _CONTROLS.search(file.path)),
             licence=_licence(card),
             gated=bool(info.get("gated")),
             base_models=_texts(card.get("base_model")),
@@ -193,5 +195,6 @@ def _licence(card: Mapping[str, Any]) -> str:
 
 def _texts(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
-        return (value,)
-    return tuple(text for text in value if isinstance(text, str))[:8] if isinstance(value, list) else ()
+        value = [value]
+    texts = [_CONTROLS.sub("", text) for text in value if isinstance(text, str)] if isinstance(value, list) else []
+    return tuple(texts[:8])

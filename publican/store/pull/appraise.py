@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from publican.core.errors import ModelFileError, UnsupportedModel
+from publican.core.errors import ModelFileError
 from publican.core.model import Checkpoint
 from publican.store.hub.client import Hub
 from publican.store.inspect.inspection import Inspection
@@ -30,7 +30,7 @@ class Judge:
     """
 
     objection: Callable[[Checkpoint], str | None] = lambda checkpoint: None
-    fits: Fits = lambda spec, num_bytes: None
+    fits: Fits = lambda checkpoint, num_bytes: None
 
 
 async def appraise(
@@ -87,7 +87,7 @@ def _judged(group: Sequence[Candidate], smallest: Candidate, seen: Inspection, j
     rows = []
     for one in group:
         bits = 8 * one.num_bytes / num_params if num_params else 0.0
-        fitting = judge.fits(seen.checkpoint.spec, one.num_bytes)
+        fitting = judge.fits(seen.checkpoint, one.num_bytes)
         own = objection if one is smallest or not shape_runs else ""
         lost = f"{len(one.missing)} of its parts are not there" if one.missing else ""
         rows.append(Row(one, bits, fitting, own or lost))
@@ -97,9 +97,3 @@ def _judged(group: Sequence[Candidate], smallest: Candidate, seen: Inspection, j
 def _objection(seen: Inspection, judge: Judge) -> str:
     objection = judge.objection(seen.checkpoint) if seen.kind == "language model" else None
     return instead(seen.kind, objection, seen.base_models)
-
-
-def refuse(seen: Inspection, judge: Judge) -> None:
-    """Raises UnsupportedModel if what was seen cannot be run here."""
-    if objection := _objection(seen, judge):
-        raise UnsupportedModel(objection)

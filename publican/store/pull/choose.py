@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from publican.core.errors import ModelFileError, OutOfMemory, UnsupportedModel
-from publican.core.model import ModelSpec
+from publican.core.model import Checkpoint
 from publican.store.pull.candidates import Candidate
 from publican.store.recognise.instead import instead_of_pickle
 
@@ -36,8 +36,8 @@ class Fitting:
     where: str = ""
 
 
-Fits = Callable[[ModelSpec | None, int], Fitting | None]
-"""What becomes of a model of this shape whose weights take so many bytes; None if nobody can say."""
+Fits = Callable[[Checkpoint, int], Fitting | None]
+"""What becomes of a model like this one whose weights take so many bytes (another quant of it); None if nobody can say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,17 @@ async def pull(order: Order, network: Network, judge: Judge, watch: Watch, chose
     return Pulled(await _opened(brought, None), brought.num_fetched_bytes)
 
 
+async def look(order: Order, network: Network, judge: Judge) -> Choice:
+    """What `pull` would take, of the hub. Raises what `pull` raises; Unsupported for other sources."""
+    reference = parse_source(order.source, network.endpoint)
+    if not isinstance(reference, HubReference):
+        raise Unsupported(f"There is nothing to choose of {order.source!r:.80}; only repositories of the hub have that.")
+    async with Session(network) as session:
+        hub = Hub(session)
+        found = await find(hub, reference, order.quant, order.file)
+        return await appraise(hub, found, judge, order.allow_pickle, order.anyway)
+
+
 async def _from_hub(
     reference: HubReference, order: Order, network: Network, judge: Judge, watch: Watch, chose: Chose
 ) -> Pulled:

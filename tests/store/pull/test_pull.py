@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from publican.core.errors import InvalidParameter, ModelFileError, OutOfMemory, PublicanError, Unsupported, UnsupportedModel
-from publican.core.model import ModelSpec
+from publican.core.model import Checkpoint
 from publican.store.catalogue import list_models
 from publican.store.http.network import Network
 from publican.store.manifest import MANIFEST, read_manifest
@@ -50,7 +50,7 @@ def get(
 def up_to(limit_bytes: int) -> Judge:
     """A machine that holds weights of so many bytes."""
 
-    def fits(spec: ModelSpec | None, num_bytes: int) -> Fitting:
+    def fits(checkpoint: Checkpoint, num_bytes: int) -> Fitting:
         return Fitting(num_bytes <= limit_bytes, 4096, 4, "a small box")
 
     return Judge(fits=fits)

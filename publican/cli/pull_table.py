@@ -1,0 +1,53 @@
+"""The table of what a repository has: sizes, bits, what fits, and which was chosen and why."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from publican.store.pull.choose import Choice, Row
+
+
+def choice_table(choice: Choice, context_len: int | None, num_users: int) -> Group:
+    """All candidates, the chosen one marked.
+
+    Args:
+        context_len, num_users: what was asked for, for the headings.
+    """
+    snapshot = choice.row.candidate.snapshot
+    title = Text(f"{snapshot.repo}  {snapshot.revision} → {snapshot.commit[:12]}", style="bold")
+    because = Text.from_markup(f"[bold]{escape(choice.row.candidate.label or snapshot.repo)}[/]: {escape(choice.reason)}")
+    if len(choice.rows) == 1:
+        return Group(title, because)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "model", "format"):
+        table.add_column(heading)
+    context = f"{context_len:,}" if context_len else "that context"
+    users = "1 user" if num_users == 1 else f"{num_users} users"
+    for heading in ("size", "bits", "fits?", f"context for {users}", f"users at {context}"):
+        table.add_column(heading, justify="right")
+    for row in choice.rows:
+        table.add_row(*_cells(row, row is choice.row), style="bold green" if row is choice.row else "")
+    return Group(title, table, because)
+
+
+def _cells(row: Row, chosen: bool) -> list[str]:
+    candidate, fitting = row.candidate, row.fitting
+    bits = f"{row.bits_per_weight:.2f}" if row.bits_per_weight else "?"
+    start = ["→" if chosen else "", escape(candidate.label or "(whole)"), candidate.container, size(candidate.num_bytes), bits]
+    if row.objection or candidate.missing:
+        return [*start, "does not run" if row.objection else "incomplete", "", ""]
+    if fitting is None:
+        return [*start, "?", "?", "?"]
+    return [*start, "yes" if fitting.fits else "no", f"{fitting.context_len:,}", f"{fitting.num_users:,}"]
+
+
+def size(num_bytes: int) -> str:
+    """As disks and downloads are counted: in thousands."""
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1_000:
+            return f"{num_bytes:.0f} {unit}" if unit != "MB" else f"{num_bytes:.1f} {unit}"
+        num_bytes = num_bytes / 1_000  # type: ignore[assignment]
+    return f"{num_bytes:,.2f} GB"
