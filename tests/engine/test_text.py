@@ -7,7 +7,7 @@ from publican.core.ids import TokenId
 from publican.core.tokenizer import Vocabulary
 from publican.engine.text import TextStream
 
-BYTES = Vocabulary(tuple(bytes([i]) for i in range(256)) + (b"</s>",), special=frozenset({TokenId(256)}))
+BYTES = Vocabulary((*(bytes([i]) for i in range(256)), b"</s>"), special=frozenset({TokenId(256)}))
 
 
 def stream(data: bytes, *stop: str, include_stop: bool = False, special_tokens: bool = False, extra: tuple[int, ...] = ()):
