@@ -40,7 +40,7 @@ def test_the_default_model_fits_more_of_it_in_more_memory(default_model: Path) -
 
 def test_a_larger_quant_leaves_less_room(default_model: Path) -> None:
     checkpoint = open_checkpoint(default_model)
-    judge = make_judge(described_machine((), 1 * GIB, 4), 4096, 1)
+    judge = make_judge(described_machine((), 1 * GIB, 4), 512, 1)
     users = []
     for size in (0.5, 1.0, 2.0):
         fitting = judge.fits(checkpoint, int(size * checkpoint.num_bytes))
