@@ -9,6 +9,8 @@ from publican.core.ids import TokenId
 from publican.core.request import ChatPrompt
 from publican.core.tokenizer import Vocabulary
 from publican.executors.fake import FAKE_VOCABULARY
+from publican.host.answers.showing import has_tools, shown
+from publican.host.answers.style import Style
 
 _SPECIAL = {FAKE_VOCABULARY.pieces[id].decode(): id for id in FAKE_VOCABULARY.special}
 _SPLIT = re.compile("(" + "|".join(map(re.escape, _SPECIAL)) + ")")
@@ -44,8 +46,12 @@ class ChatML:
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
 
+    def style(self, prompt: ChatPrompt) -> Style:
+        return Style(special=_SPECIAL)
+
     def render(self, prompt: ChatPrompt) -> str:
-        turns = [f"<|im_start|>{m.role}\n{m.content}<|im_end|>\n" for m in prompt.messages]
+        messages = shown(prompt, self.style(prompt).format) if has_tools(prompt) else prompt.messages
+        turns = [f"<|im_start|>{m.role}\n{m.content}<|im_end|>\n" for m in messages]
         if prompt.continue_last:
             return "".join(turns).removesuffix("<|im_end|>\n")
         return "".join(turns) + "<|im_start|>assistant\n"

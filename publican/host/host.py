@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from publican.core.backend import Embeddings, ModelCard, Progress, PullProgress, Status, no_progress
+from publican.core.backend import Embeddings, EventStream, ModelCard, Progress, PullProgress, Status, no_progress
 from publican.core.errors import ModelNotFound, PublicanError, Unsupported
 from publican.core.ids import RequestId, TokenId
 from publican.core.model_info import ModelInfo
 from publican.core.request import Caller, ChatPrompt, Prompt, Request
 from publican.host.model import LoadedModel
-from publican.host.streams import RequestStream
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class ModelHost:
 
     # --- Backend
 
-    async def generate(self, request: Request) -> RequestStream:
+    async def generate(self, request: Request) -> EventStream:
         return await self._for(request.model).generate(request)
 
     def _for(self, name: str | None) -> LoadedModel:

@@ -12,18 +12,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from publican.core.backend import ModelCard, Progress, Status, no_progress
+from publican.core.backend import EventStream, ModelCard, Progress, Status, no_progress
 from publican.core.errors import EngineError, Overloaded, PublicanError, WorkerDied
 from publican.core.events import Finished
 from publican.core.ids import RequestId
 from publican.core.model_info import ModelInfo
 from publican.core.request import Caller, Request
 from publican.engine.job import Abort, Command, EngineStats, Job, Report, SendTrace, StepTrace, Submit
+from publican.host.answers.events import AnswerEvents
 from publican.host.frames import Ready
+from publican.host.measured import compare
 from publican.host.options import WorkerSpec
 from publican.host.port import EnginePort, PortCallbacks
-from publican.host.prompts import Prompter
-from publican.host.streams import RequestStream, Streams
+from publican.host.prompts import Prepared, Prompter
+from publican.host.streams import AnswerStream, RequestStream, Streams
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,8 @@ class LoadedModel:
         self._port = port
         self._started_s = time.monotonic()
         self._running.set()
+        for memory in compare(self.spec.planned_bytes, self.ready):
+            log.info("%s is loaded; %s", self.description.name, memory)
         return self.ready
 
     async def close(self) -> None:
@@ -133,8 +137,9 @@ class LoadedModel:
 
     # --- requests
 
-    async def generate(self, request: Request) -> RequestStream:
-        job = await self._job(request)
+    async def generate(self, request: Request) -> EventStream:
+        prepared = await self.prompter.prepare(request)
+        job = await self._job(request, prepared)
         if not self._running.is_set():
             await self._wait_until_running()
         self._check_queue()
@@ -142,15 +147,16 @@ class LoadedModel:
         stream = RequestStream(job.id, request.caller.user, echo, self._cancel)
         self._streams.add(job.id, stream)
         self._send(Submit(job))
-        return stream
+        if prepared.reading is None:
+            return stream
+        return AnswerStream(stream, AnswerEvents(prepared.reading, job.wanted.logprobs is not None))
 
-    async def _job(self, request: Request) -> Job:
-        tokens = await self.prompter.tokens_of(request)
-        sampling = self.prompter.tokenised(request.sampling)
+    async def _job(self, request: Request, prepared: Prepared) -> Job:
+        sampling = prepared.sampling
         if sampling.seed is None:
             sampling = replace(sampling, seed=random.getrandbits(63))
-        negative = await self.prompter.negative_tokens(sampling, tokens)
-        return Job(request.id, tokens, sampling, request.stopping, request.wanted, negative)
+        negative = await self.prompter.negative_tokens(sampling, prepared.tokens)
+        return Job(request.id, prepared.tokens, sampling, request.stopping, prepared.wanted, negative)
 
     def _check_queue(self) -> None:
         waiting = len(self._streams) - self.spec.max_running

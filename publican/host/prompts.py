@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from publican.core.errors import InvalidParameter, InvalidRequest, PromptTooLong
 from publican.core.ids import TokenId
-from publican.core.request import ChatPrompt, Prompt, Request, TextPrompt, TokenPrompt
+from publican.core.request import ChatPrompt, Prompt, Request, TextPrompt, TokenPrompt, Wanted
 from publican.core.sampling import SamplingParams
 from publican.core.sampling.wire import tokenised
 from publican.core.tokenizer import Tokenizer
+from publican.host.answers.forcing import constrained
+from publican.host.answers.reading import Reading, reading_of
+from publican.host.answers.style import Style
 
 _LONG_CHARS = 4_000
 """Text from this length on is tokenised on a thread (about a millisecond's work)."""
@@ -27,6 +31,20 @@ class Template(Protocol):
     def render(self, prompt: ChatPrompt) -> str:
         """Raises InvalidRequest with the template's own complaint."""
         ...
+
+    def style(self, prompt: ChatPrompt) -> Style:
+        """How `prompt` will be answered. Raises InvalidRequest if there is no such template."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request as the engine gets it, and what to look for in its answers; `reading` is None for nothing."""
+
+    tokens: tuple[TokenId, ...]
+    sampling: SamplingParams
+    wanted: Wanted
+    reading: Reading | None = None
 
 
 class Prompter:
@@ -74,13 +92,25 @@ class Prompter:
         self._check(tokens, "tokens")
         return tuple(self.tokenizer.vocabulary.pieces[token] for token in tokens)
 
-    async def tokens_of(self, request: Request) -> tuple[TokenId, ...]:
-        """The tokens to compute for `request`, cut where it may be cut.
+    async def prepare(self, request: Request) -> Prepared:
+        """`request`, its prompt cut where it may be cut.
 
         Raises:
             InvalidRequest, PromptTooLong: the prompt cannot be used.
         """
-        tokens = await self.encode(request.prompt)
+        prompt, sampling, wanted = request.prompt, request.sampling, request.wanted
+        if not isinstance(prompt, ChatPrompt):
+            return Prepared(self._fitting(request, await self.encode(prompt)), self.tokenised(sampling), wanted)
+        text = await self.render(prompt)
+        tokens = self._fitting(request, tuple(await self._encode_text(text, add_bos=True)))
+        style = self._template.style(prompt)
+        reading = reading_of(request, prompt, style, text)
+        if reading is not None:
+            sampling = constrained(sampling, prompt, style, reading.opened)
+            wanted = replace(wanted, special_tokens=wanted.special_tokens or bool(reading.marks & style.special.keys()))
+        return Prepared(tokens, self.tokenised(sampling), wanted, reading)
+
+    def _fitting(self, request: Request, tokens: tuple[TokenId, ...]) -> tuple[TokenId, ...]:
         self._check(tuple(token for token, _ in request.sampling.logit_bias), "logit_bias")
         self._check(request.stopping.token_ids, "stop_token_ids")
         longest = request.wanted.truncate_prompt

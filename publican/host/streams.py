@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Self
 
+from publican.core.backend import EventStream
 from publican.core.errors import PublicanError
 from publican.core.events import Event, Failed, Finished, Started
 from publican.core.ids import RequestId
 from publican.core.request import Caller
+from publican.host.answers.events import AnswerEvents
 
 
 class RequestStream:
@@ -49,6 +52,27 @@ class RequestStream:
         if not self._ended:
             self._ended = True
             self._cancel(self._id)
+
+
+class AnswerStream:
+    """Follows `core.backend.EventStream`: what one request gives, with thoughts and calls apart from the answer."""
+
+    def __init__(self, stream: EventStream, answers: AnswerEvents) -> None:
+        self._stream = stream
+        self._answers = answers
+        self._ready: deque[Event] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._ready:
+            self._ready.extend(self._answers.of(await self._stream.__anext__()))
+        return self._ready.popleft()
+
+    async def aclose(self) -> None:
+        self._ready.clear()
+        await self._stream.aclose()
 
 
 class Streams:

@@ -1,8 +1,8 @@
-"""The chat templates of a model: its own, built-in ones by name, and whatever a request brings along.
+"""The chat templates of one model: its own, built-in ones by name, the host's, and whatever a request brings along.
 
-`template_for` finds a model's own; `ChatTemplates` chooses and renders, on any thread (rendering takes a millisecond, the
-first time with a template up to a tenth of a second, so call it off the event loop). What a template may do and how much of it
-is `templating`'s matter.
+`ChatTemplates` chooses and renders, on any thread (rendering takes a millisecond, the first time with a template up to a tenth
+of a second, so call it off the event loop). `template_files` finds templates; what one may do and how much of it is
+`templating`'s matter; how tools look to a template that knows none is `answers.showing`'s.
 """
 
 from __future__ import annotations
@@ -10,26 +10,50 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from publican.core.errors import InvalidRequest
-from publican.core.model import Checkpoint
+from publican.core.errors import InvalidRequest, SettingsError
+from publican.core.ids import TokenId
 from publican.core.request import ChatPrompt, Message
-from publican.core.tokenizer import Vocabulary
-from publican.host.templating.chat_template import MAX_SOURCE_LEN, ChatTemplate
+from publican.host.answers.forcing import offered
+from publican.host.answers.showing import as_wire, has_tools, shown
+from publican.host.answers.style import Style, style_of
+from publican.host.templating.chat_template import ChatTemplate
 from publican.host.templating.meter import Limits
-from publican.store.bounded_json import read_object
 
 BUILT_IN = ("alpaca", "chatml", "gemma", "llama2", "llama3", "mistral", "vicuna")
 DEFAULT, WITH_TOOLS = "default", "tool_use"
 _MAX_COMPILED = 32
 _REQUESTED = Limits(cpu_s=1.0)
 """Of a template that came with a request, and not with the model or with us."""
-_MARKS = (("<|im_start|>", "chatml"), ("<|start_header_id|>", "llama3"), ("<start_of_turn>", "gemma"))
-_NAMES = ("alpaca", "vicuna", "chatml", "mixtral", "mistral", "gemma", "llama3", "llama2")
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What else is known of a model, or was chosen by its owner.
+
+    Attributes:
+        name: what it is called.
+        special: the ids of its special tokens by their texts.
+        more: the host's own templates, Jinja text by name in small letters.
+        template: the one to use in place of the model's own, by name.
+        calls, thoughts: see `answers.style.style_of`.
+    """
+
+    name: str = ""
+    special: Mapping[str, TokenId] = field(default_factory=dict)
+    more: Mapping[str, str] = field(default_factory=dict)
+    template: str = ""
+    calls: str = ""
+    thoughts: str = ""
+
+
+class _Compiled(NamedTuple):
+    template: ChatTemplate
+    style: Style
 
 
 class ChatTemplates:
@@ -39,14 +63,27 @@ class ChatTemplates:
         named: the model's own templates, Jinja text by name; `default` is used unless another is asked for.
         bos, eos: the texts of the tokens that templates call `bos_token` and `eos_token`.
         fallback: the built-in template to use if the model has none of its own.
+
+    Raises:
+        SettingsError: what `ways` chooses is not to be had.
     """
 
-    def __init__(self, named: Mapping[str, str], bos: str, eos: str, fallback: str) -> None:
+    def __init__(self, named: Mapping[str, str], bos: str, eos: str, fallback: str, ways: Ways = Ways()) -> None:
         self._named = dict(named)
         self._tokens = bos, eos
         self._fallback = fallback
-        self._compiled: dict[str, ChatTemplate] = {}
+        self._ways = ways
+        self._compiled: dict[str, _Compiled] = {}
         self._lock = threading.Lock()
+        if ways.template:
+            self._named[DEFAULT] = self._chosen(ways.template)
+        self._style_of(self.source)
+
+    def _chosen(self, name: str) -> str:
+        source = self._find(name)
+        if source is None:
+            raise SettingsError(f"There is no chat template {name!r:.60}; choose one of: {', '.join(self.names)}.")
+        return source
 
     @property
     def is_fallback(self) -> bool:
@@ -66,79 +103,74 @@ class ChatTemplates:
         """The template that is used unless another is asked for."""
         return self._named.get(DEFAULT) or built_in_source(self._fallback)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every template that can be asked for by name."""
+        return tuple(sorted({*self._named, *self._ways.more, *BUILT_IN}))
+
     def render(self, prompt: ChatPrompt) -> str:
         """The text of `prompt`.
 
         Raises:
             InvalidRequest: there is no such template, it refuses the conversation, or it cannot be used.
         """
-        template = self._compile(self._choose(prompt))
-        messages = [_as_dict(message) for message in prompt.messages]
-        return template.render(messages, continue_last=prompt.continue_last, variables=prompt.variables)
+        template, style = self._compile(self._choose(prompt))
+        if style.offers_tools or not has_tools(prompt):
+            return _render(template, prompt, prompt.messages)
+        try:
+            return _render(template, prompt, shown(prompt, style.format))
+        except InvalidRequest:
+            pass  # perhaps for the system message; if not, the second complaint is as good as the first
+        return _render(template, prompt, shown(prompt, style.format, system_role=False))
+
+    def style(self, prompt: ChatPrompt) -> Style:
+        """How the model answers `prompt`. Raises InvalidRequest if there is no such template."""
+        return self._compile(self._choose(prompt)).style
 
     def _choose(self, prompt: ChatPrompt) -> str:
         """The Jinja text to use."""
         wanted = prompt.template
         if not wanted:
-            with_tools = self._named.get(WITH_TOOLS) if prompt.variables.get("tools") else None
+            with_tools = self._named.get(WITH_TOOLS) if offered(prompt) or prompt.variables.get("tools") else None
             return with_tools or self.source
-        if wanted in self._named:
-            return self._named[wanted]
-        if (name := built_in_name(wanted)) is not None:
-            return built_in_source(name)
-        if "{{" in wanted or "{%" in wanted:
+        found = self._find(wanted)
+        if found is None and ("{{" in wanted or "{%" in wanted):
             return wanted
-        known = ", ".join(sorted({*self._named, *BUILT_IN}))
-        raise InvalidRequest(f"There is no chat template {wanted!r:.60}; choose one of: {known}; or send Jinja text.")
+        if found is None:
+            known = ", ".join(self.names)
+            raise InvalidRequest(f"There is no chat template {wanted!r:.60}; choose one of: {known}; or send Jinja text.")
+        return found
 
-    def _compile(self, source: str) -> ChatTemplate:
+    def _find(self, name: str) -> str | None:
+        """The Jinja text of the template that is called `name`: the model's, the host's, or a built-in one."""
+        if name in self._named:
+            return self._named[name]
+        if len(name) < _LONGEST_NAME and (source := self._ways.more.get(name.casefold())) is not None:
+            return source
+        built_in = built_in_name(name)
+        return built_in_source(built_in) if built_in is not None else None
+
+    def _style_of(self, source: str) -> Style:
+        """What a person chose for the model holds for the model's own templates only."""
+        ways = self._ways
+        chosen = (ways.calls, ways.thoughts) if source == self.source or source in self._named.values() else ("", "")
+        return style_of(source, ways.special, ways.name, *chosen)
+
+    def _compile(self, source: str) -> _Compiled:
         with self._lock:
-            template = self._compiled.get(source)
-        if template is None:
-            ours = source == self.source or source in self._named.values()
+            compiled = self._compiled.get(source)
+        if compiled is None:
+            ours = source == self.source or source in self._named.values() or source in self._ways.more.values()
             template = ChatTemplate(source, *self._tokens, limits=Limits() if ours else _REQUESTED)
+            compiled = _Compiled(template, self._style_of(source))
             with self._lock:
                 if len(self._compiled) >= _MAX_COMPILED:
                     self._compiled.clear()
-                self._compiled[source] = template
-        return template
+                self._compiled[source] = compiled
+        return compiled
 
 
-def template_for(checkpoint: Checkpoint, vocabulary: Vocabulary) -> ChatTemplates:
-    """The templates of the model on disk.
-
-    Raises:
-        ModelFileError: a file that should hold one is damaged.
-    """
-    bos = _text_of(vocabulary, vocabulary.bos)
-    if checkpoint.format == "gguf":
-        named = _gguf_templates(checkpoint.metadata)
-        eos = _text_of(vocabulary, checkpoint.metadata.get("tokenizer.ggml.eos_token_id"))
-        architecture = str(checkpoint.metadata.get("general.architecture", ""))
-        names = [checkpoint.name, str(checkpoint.metadata.get("general.name", ""))]
-    else:
-        config = _read(checkpoint.path / "tokenizer_config.json")
-        named = _folder_templates(checkpoint.path, config)
-        eos = _token_text(config.get("eos_token")) or _text_of(vocabulary, min(vocabulary.end, default=None))
-        architecture, names = str(checkpoint.metadata.get("model_type", "")), [checkpoint.name]
-    pieces = {vocabulary.pieces[token] for token in vocabulary.special}
-    return ChatTemplates(named, bos, eos, guess_built_in(names, architecture, pieces))
-
-
-def guess_built_in(names: Collection[str], architecture: str, special: Collection[bytes]) -> str:
-    """The built-in template that suits a model without one: by the marks that it knows, then by its name.
-
-    Alpaca, which is plain text, for a model of which nothing is known.
-    """
-    for mark, template in _MARKS:
-        if mark.encode() in special:
-            return template
-    for name in (*names, architecture):
-        words = re.sub(r"[^a-z0-9]", "", name.lower())
-        for known in _NAMES:
-            if known in words:
-                return "mistral" if known == "mixtral" else known
-    return "alpaca"
+_LONGEST_NAME = 200
 
 
 def built_in_name(wanted: str) -> str | None:
@@ -153,63 +185,31 @@ def built_in_source(name: str) -> str:
     return (files("publican.host") / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
 
 
-def _gguf_templates(metadata: Mapping[str, Any]) -> dict[str, str]:
-    key = "tokenizer.chat_template"
-    named = {
-        name[len(key) + 1 :]: text for name, text in metadata.items() if name.startswith(f"{key}.") and isinstance(text, str)
-    }
-    default = metadata.get(key)
-    return named | ({DEFAULT: default} if isinstance(default, str) and default else {})
+def _render(template: ChatTemplate, prompt: ChatPrompt, messages: tuple[Message, ...]) -> str:
+    """Templates expect the arguments of calls as objects, but for a few that put JSON text together."""
+    tools = [as_wire(tool) for tool in offered(prompt)]
+    try:
+        return _rendered(template, prompt, [_with_objects(message) for message in messages], tools)
+    except InvalidRequest:
+        if not any(message.extra.get("tool_calls") for message in messages):
+            raise
+    return _rendered(template, prompt, [_as_dict(message) for message in messages], tools)
 
 
-def _folder_templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """Files win over configs; they are the newer way."""
-    named: dict[str, str] = {}
-    for value in (_read(folder / "chat_template.json").get("chat_template"), config.get("chat_template")):
-        if isinstance(value, str):
-            named[DEFAULT] = value
-        elif isinstance(value, list):
-            named |= {
-                entry["name"]: entry["template"]
-                for entry in value
-                if isinstance(entry, dict) and isinstance(entry.get("name"), str) and isinstance(entry.get("template"), str)
-            }
-    more = folder / "additional_chat_templates"
-    for path in sorted(more.glob("*.jinja")) if more.is_dir() else []:
-        named[path.stem] = _read_source(path)
-    if (folder / "chat_template.jinja").is_file():
-        named[DEFAULT] = _read_source(folder / "chat_template.jinja")
-    return named
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_object(path) if path.is_file() else {}
-
-
-def _read_source(path: Path) -> str:
-    with path.open("rb") as file:  # one more than may be, so that the template itself is what is refused
-        return file.read(4 * MAX_SOURCE_LEN + 1).decode("utf-8", "replace")
-
-
-def _token_text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        value = value.get("content")
-    return value if isinstance(value, str) else ""
-
-
-def _text_of(vocabulary: Vocabulary, token: Any) -> str:
-    if type(token) is not int or not 0 <= token < vocabulary.size:
-        return ""
-    return vocabulary.pieces[token].decode("utf-8", "replace")
+def _rendered(template: ChatTemplate, prompt: ChatPrompt, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
+    return template.render(messages, continue_last=prompt.continue_last, tools=tools, variables=prompt.variables)
 
 
 def _as_dict(message: Message) -> dict[str, Any]:
-    """A message as templates expect it: the arguments of tool calls as objects, where the wire has them as JSON text."""
-    extra = dict(message.extra)
-    calls = extra.get("tool_calls")
-    if isinstance(calls, list | tuple):
-        extra["tool_calls"] = [_with_parsed_arguments(call) for call in calls]
-    return {**extra, "role": message.role, "content": message.content}
+    return {**message.extra, "role": message.role, "content": message.content}
+
+
+def _with_objects(message: Message) -> dict[str, Any]:
+    """A message whose calls have their arguments as objects, where the wire has them as JSON text."""
+    calls = message.extra.get("tool_calls")
+    if not isinstance(calls, list | tuple):
+        return _as_dict(message)
+    return {**_as_dict(message), "tool_calls": [_with_parsed_arguments(call) for call in calls]}
 
 
 def _with_parsed_arguments(call: Any) -> Any:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import transformers
 
-from publican.core.errors import InvalidRequest
+from publican.core.errors import InvalidRequest, SettingsError
 from publican.core.model import Checkpoint
-from publican.core.request import ChatPrompt, Message
+from publican.core.request import ChatPrompt, Message, Tool
 from publican.core.tokenizer import Vocabulary
-from publican.host.templates import BUILT_IN, ChatTemplates, built_in_name, built_in_source, guess_built_in, template_for
+from publican.host.template_files import guess_built_in, own_templates, template_for
+from publican.host.templates import BUILT_IN, ChatTemplates, Ways, built_in_name, built_in_source
 from publican.host.tokenizer import load_tokenizer
 from publican.store.checkpoint import open_checkpoint
 from tests.host.tokenizer.folders import write_folder
@@ -225,3 +226,83 @@ def test_names_of_built_in_templates(wanted: str, name: str | None) -> None:
 )
 def test_guessing(names: list[str], architecture: str, special: set[bytes], name: str) -> None:
     assert guess_built_in(names, architecture, special) == name
+
+
+TOOL = Tool("get_weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
+CALL = {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Köln"}'}}
+CALLED = (Message("user", "Hi"), Message("assistant", "", {"tool_calls": [CALL]}), Message("tool", "sunny"))
+
+
+def test_a_template_that_knows_tools_gets_them() -> None:
+    source = "{% if tools %}{{ tools[0].function.name }}{% endif %}{% for m in messages %}{{ m.role }}{% endfor %}"
+    templates = template_for(model(**{"tokenizer.chat_template": source}), VOCABULARY)
+    assert ask(templates, messages=CALLED, tools=(TOOL,)) == "get_weatheruserassistanttool"
+    assert ask(templates, messages=CALLED, tools=(TOOL,), tool_choice="none") == "userassistanttool"
+
+
+def test_arguments_as_text_for_a_template_that_puts_texts_together() -> None:
+    source = (
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ '<' + c.function.arguments + '>' }}{% endfor %}{% endfor %}"
+    )
+    assert ask(template_for(model(**{"tokenizer.chat_template": source}), VOCABULARY), messages=CALLED) == '<{"city": "Köln"}>'
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_template_that_knows_no_tools_is_shown_them_as_words(name: str) -> None:
+    templates = ChatTemplates({}, "<s>", "</s>", name)
+    prompt = ChatPrompt(CALLED, tools=(TOOL,))
+    text = templates.render(prompt)
+    assert '"name": "get_weather", "description": "Tells the weather."' in text
+    assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Köln"}}\n</tool_call>' in text
+    assert "<tool_response>\nsunny\n</tool_response>" in text
+    assert templates.style(prompt).format.name == "hermes"
+    assert not templates.style(prompt).offers_tools
+
+
+def test_a_template_without_a_system_role() -> None:
+    source = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+        "{{ m.content }}{% endfor %}"
+    )
+    templates = template_for(model(**{"tokenizer.chat_template": source}), VOCABULARY)
+    assert "get_weather" in ask(templates, tools=(TOOL,))
+    with pytest.raises(InvalidRequest, match="No system role"):
+        ask(templates, messages=(Message("user", "a"), Message("system", "b")), tools=(TOOL,))
+
+
+def test_the_hosts_own_templates(tmp_path: Path) -> None:
+    (tmp_path / "Pirate.jinja").write_text("Arr {{ messages[0].content }}")
+    (tmp_path / "Old One.yaml").write_text(
+        "user: x\ninstruction_template: |-\n  {%- for m in messages %}\n    {{- m.content }}!\n\n  {%- endfor %}\nother: 1\n"
+    )
+    (tmp_path / "empty.yaml").write_text("user: x\n")
+    (tmp_path / "notes.txt").write_text("x")
+    more = own_templates(tmp_path)
+    assert set(more) == {"pirate", "old one"}
+    templates = template_for(model(), VOCABULARY, Ways(more=more))
+    assert ask(templates, template="pirate") == ask(templates, template="PIRATE") == "Arr Hi"
+    assert ask(templates, template="old one") == "Hi!"
+    with pytest.raises(InvalidRequest, match="pirate"):
+        ask(templates, template="nonsense")
+    chosen = template_for(model(**{"tokenizer.chat_template": "own"}), VOCABULARY, Ways(more=more, template="Pirate"))
+    assert ask(chosen) == "Arr Hi"
+    assert ask(template_for(model(), VOCABULARY, Ways(template="llama-3"))).startswith("<s><|start_header_id|>")
+    with pytest.raises(SettingsError, match="no chat template 'x'; choose one of: alpaca"):
+        template_for(model(), VOCABULARY, Ways(template="x"))
+    assert own_templates(tmp_path / "nowhere") == {}
+
+
+def test_a_template_beside_a_file_wins(tmp_path: Path) -> None:
+    (tmp_path / "m.jinja").write_text("beside")
+    for file in ("m.gguf", "m-00001-of-00002.gguf"):
+        assert ask(template_for(model(tmp_path / file, **{"tokenizer.chat_template": "inside"}), VOCABULARY)) == "beside"
+
+
+def test_what_an_owner_chooses_holds_for_the_models_own_template() -> None:
+    ways = Ways(calls="mistral", thoughts="[THINK]")
+    templates = template_for(model(**{"tokenizer.chat_template": "{{ tools }}<tool_call></think>"}), VOCABULARY, ways)
+    style = templates.style(ChatPrompt(CALLED))
+    assert (style.format.name, [tags.start for tags in style.tags]) == ("mistral", ["[THINK]"])
+    assert templates.style(ChatPrompt(CALLED, template="{{ tools }}<tool_call>")).format.name == "hermes"
+    with pytest.raises(SettingsError, match="no way of writing tool calls"):
+        template_for(model(), VOCABULARY, Ways(calls="x"))

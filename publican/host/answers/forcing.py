@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from publican.core.request import ChatPrompt, Tool
 from publican.core.sampling import SamplingParams
+from publican.host.answers import json_text
 from publican.host.answers.lark import Lark
 from publican.host.answers.style import Style
 from publican.host.answers.thoughts import Tags
 
 MOST_CALLS = 16
 """A demand for "calls" must end somewhere: small models would go on for ever."""
+
+
+def offered(prompt: ChatPrompt) -> tuple[Tool, ...]:
+    """Who may not call is not tempted to."""
+    return () if prompt.tool_choice == "none" else prompt.tools
 
 
 def demanded(prompt: ChatPrompt) -> Sequence[Tool]:
@@ -28,24 +34,51 @@ def most_calls(prompt: ChatPrompt) -> int:
     return MOST_CALLS if prompt.parallel_calls and not isinstance(prompt.tool_choice, Tool) else 1
 
 
-def forced(sampling: SamplingParams, prompt: ChatPrompt, style: Style, opened: Tags | None) -> SamplingParams:
-    """`sampling` with the calls that `prompt` demands in place of whatever else the answer should follow.
+def constrained(sampling: SamplingParams, prompt: ChatPrompt, style: Style, opened: Tags | None) -> SamplingParams:
+    """`sampling` with a grammar for whatever the answer to `prompt` must be besides what the request itself says:
 
-    `opened`: the prompt ends within a thought, which comes to its end first.
+    the calls that are demanded, in place of any other constraint; or the JSON or the choice that was asked for, or a call in
+    its stead. `opened`: the prompt ends within a thought, which comes to its end first.
     """
-    tools = demanded(prompt)
-    if not tools:
-        return sampling
     lark = Lark(style.special)
-    calls = style.format.demand(lark, tools, most_calls(prompt))
+    body = _body(lark, sampling, prompt, style, opened is not None)
+    if not body:
+        return sampling
     if opened is not None:
-        start = lark.sequence(lark.up_to(opened.end), _SPACE, calls)
-    elif style.tags:
+        body = lark.sequence(lark.up_to(opened.end), _SPACE, body)
+    elif style.tags and demanded(prompt):
         thoughts = [lark.rule(lark.sequence(lark.text(tags.start), lark.up_to(tags.end), _SPACE)) for tags in style.tags]
-        start = lark.sequence(f"({lark.one_of(thoughts)})?", calls)
-    else:
-        start = calls
-    return replace(sampling, grammar=lark.grammar(start), json_schema="", regex="", choice=())
+        body = lark.sequence(f"({lark.one_of(thoughts)})?", body)
+    return replace(sampling, grammar=lark.grammar(body), json_schema="", regex="", choice=())
+
+
+def _body(lark: Lark, sampling: SamplingParams, prompt: ChatPrompt, style: Style, thinks: bool) -> str:
+    """What comes after a thought; empty if that is free, or said by the request in a way that cannot be put together."""
+    tools, most = demanded(prompt), most_calls(prompt)
+    if tools:
+        return style.format.demand(lark, tools, most)
+    if not can_join(sampling) or not (thinks or offered(prompt)):
+        return ""
+    answer = (
+        lark.one_of([lark.rule(lark.text(c) or '""') for c in sampling.choice]) if sampling.choice else _json(lark, sampling)
+    )
+    if not answer or not offered(prompt):
+        return answer
+    return lark.one_of([answer, lark.rule(style.format.demand(lark, offered(prompt), most))])
+
+
+def _json(lark: Lark, sampling: SamplingParams) -> str:
+    schema = json_text.parse(sampling.json_schema)
+    return lark.json(schema) if isinstance(schema, Mapping) else ""
+
+
+def can_join(sampling: SamplingParams) -> bool:
+    """Whether the request's constraint can be a part of a larger grammar."""
+    return bool(sampling.json_schema or sampling.choice) and not sampling.grammar and not sampling.regex
+
+
+def is_free(sampling: SamplingParams) -> bool:
+    return not (sampling.grammar or sampling.json_schema or sampling.regex or sampling.choice)
 
 
 _SPACE = r"/\n{0,2}/"

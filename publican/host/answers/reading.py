@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from publican.core.request import ChatPrompt, Tool, Wanted
-from publican.host.answers.forcing import demanded, most_calls
+from publican.core.request import ChatPrompt, Request, Tool
+from publican.core.sampling import SamplingParams
+from publican.host.answers.forcing import can_join, demanded, is_free, most_calls, offered
 from publican.host.answers.formats.format import CallFormat
-from publican.host.answers.showing import calls_of, offered
+from publican.host.answers.showing import calls_of
 from publican.host.answers.style import Style
 from publican.host.answers.thoughts import Tags, opened_in, with_common
 
@@ -46,15 +47,15 @@ class Reading:
         return frozenset([mark for tags in own for mark in tags] + list(self.format.marks if self.format else ()))
 
 
-def reading_of(prompt: ChatPrompt, wanted: Wanted, style: Style, text: str) -> Reading | None:
+def reading_of(request: Request, prompt: ChatPrompt, style: Style, text: str) -> Reading | None:
     """What to look for in answers to `prompt`, whose text is `text`. None: nothing, the answer is passed on as it comes."""
     tools = offered(prompt)
+    wanted = request.wanted
     if not tools and not wanted.split_reasoning:
         return None
-    last = prompt.messages[-1].content if prompt.continue_last and prompt.messages else None
     reading = Reading(
         tags=with_common(style.tags),
-        opened=opened_in(text, last, with_common(style.tags)),
+        opened=_opened(request.sampling, prompt, style, text),
         split=wanted.split_reasoning,
         format=style.format if tools else None,
         tools={tool.name: tool for tool in tools},
@@ -65,3 +66,11 @@ def reading_of(prompt: ChatPrompt, wanted: Wanted, style: Style, text: str) -> R
     if wanted.special_tokens or not reading.marks & style.special.keys():
         return reading
     return replace(reading, hidden=tuple(sorted(style.special.keys() - reading.marks)))
+
+
+def _opened(sampling: SamplingParams, prompt: ChatPrompt, style: Style, text: str) -> Tags | None:
+    """A constraint that leaves no room for a thought is all that will be answered, even if the prompt opens one."""
+    if not (demanded(prompt) or is_free(sampling) or can_join(sampling)):
+        return None
+    last = prompt.messages[-1].content if prompt.continue_last and prompt.messages else None
+    return opened_in(text, last, with_common(style.tags))

@@ -8,7 +8,7 @@ from typing import Any
 
 from publican.core.request import ChatPrompt, Message, Tool
 from publican.host.answers import json_text
-from publican.host.answers.forcing import demanded
+from publican.host.answers.forcing import demanded, offered
 from publican.host.answers.formats.format import Call, CallFormat
 
 _EXAMPLE = Call("function_name", {"argument": "value"})
@@ -20,11 +20,6 @@ _CALLS_ONLY = ("tool_calls",)
 def has_tools(prompt: ChatPrompt) -> bool:
     """Whether tools are offered, or were used before."""
     return bool(offered(prompt)) or any(m.role == "tool" or m.extra.get("tool_calls") for m in prompt.messages)
-
-
-def offered(prompt: ChatPrompt) -> tuple[Tool, ...]:
-    """Who may not call is not tempted to."""
-    return () if prompt.tool_choice == "none" else prompt.tools
 
 
 def as_wire(tool: Tool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from publican.host.answers.formats.format import CallFormat
 from publican.host.answers.formats.table import FORMATS, HERMES, LLAMA, MISTRAL
 from publican.host.answers.thoughts import KNOWN, Tags, find_tags
 
-_OFFERS_TOOLS = re.compile(r"\btools\b")
+_OFFERS_TOOLS = re.compile(r"\b(tools|tool_calls)\b")
 _LONGEST_MARK = 64
 _BY_NAME = (("mistral", MISTRAL), ("mixtral", MISTRAL), ("llama3", LLAMA), ("llama4", LLAMA))
 

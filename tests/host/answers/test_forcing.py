@@ -12,7 +12,7 @@ import pytest
 from publican.core.errors import InvalidParameter
 from publican.core.request import ChatPrompt, Message, Tool
 from publican.core.sampling import SamplingParams
-from publican.host.answers.forcing import MOST_CALLS, demanded, forced, most_calls
+from publican.host.answers.forcing import MOST_CALLS, constrained, demanded, most_calls, offered
 from publican.host.answers.formats.format import CallFormat
 from publican.host.answers.formats.table import FORMATS
 from publican.host.answers.schema import arguments_schema
@@ -30,7 +30,7 @@ def walk(
 ) -> Walk:
     marks = [mark for mark in format.marks if mark[0] in "<[" and mark[-1] in ">]"] if as_tokens else []
     words = vocabulary(marks)
-    return Walk(words, forced(SamplingParams(), prompt, Style(tags, format, True, special_texts(words)), opened))
+    return Walk(words, constrained(SamplingParams(), prompt, Style(tags, format, True, special_texts(words)), opened))
 
 
 def chat(choice="required", **rest) -> ChatPrompt:
@@ -87,9 +87,10 @@ def test_what_is_demanded() -> None:
     assert not demanded(chat("none"))
     assert most_calls(chat()) == MOST_CALLS
     assert most_calls(chat(WEATHER)) == most_calls(chat(parallel_calls=False)) == 1
+    assert not offered(chat("none"))
     plain = SamplingParams(json_schema="{}")
-    assert forced(plain, chat("auto"), Style(), None) is plain
-    assert forced(plain, chat(), Style(), None).json_schema == ""
+    assert constrained(plain, chat("none"), Style(), None) is plain
+    assert constrained(plain, chat(), Style(), None).json_schema == ""
 
 
 def test_any_schema_is_a_grammar() -> None:
@@ -127,3 +128,22 @@ def test_a_wrong_schema_is_refused_or_followed_loosely(parameters: dict[str, Any
         prompt = ChatPrompt((Message("user", "Hi"),), tools=(Tool("f", "", parameters),), tool_choice="required")
         with suppress(InvalidParameter):
             walk(format, prompt, False)
+
+
+def test_json_or_a_call() -> None:
+    """What `response_format` asks for, from a model that may call and has begun to think."""
+    format, prompt = FORMATS[-2], chat("auto")
+    sampling = SamplingParams(json_schema='{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}')
+    words = vocabulary([])
+    it = Walk(words, constrained(sampling, prompt, Style((), format), None))
+    assert it.accepts('{"a": 1}')
+    assert it.accepts(format.write(CALLS[:2]))
+    assert not it.accepts("Hello")
+    thinking = Walk(words, constrained(sampling, ChatPrompt(prompt.messages), Style((), format), THINK))
+    assert thinking.accepts('Well</think>\n\n{"a": 1}')
+    assert not thinking.accepts('{"a": 1}')
+    choosing = Walk(words, constrained(SamplingParams(choice=("yes", "no")), prompt, Style((), format), THINK))
+    assert choosing.accepts("hm</think>no")
+    for alone in (sampling, SamplingParams(regex="a+"), SamplingParams(grammar="start: /a/")):
+        assert constrained(alone, ChatPrompt(prompt.messages), Style(), None) is alone
+    assert constrained(SamplingParams(regex="a+"), prompt, Style(), THINK).regex == "a+"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from publican.core.request import ChatPrompt, Message
+from publican.host.answers.forcing import offered
 from publican.host.answers.formats.table import HERMES
-from publican.host.answers.showing import as_wire, calls_of, has_tools, offered, shown
+from publican.host.answers.showing import as_wire, calls_of, has_tools, shown
 from tests.host.answers.asked import ROLL, WEATHER
 
 CALLED = Message(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from publican.core.errors import SettingsError
-from publican.core.request import ChatPrompt, Message, Wanted
+from publican.core.request import ChatPrompt, Message, Request, Wanted
+from publican.core.sampling import SamplingParams
 from publican.host.answers.formats.table import FORMATS
 from publican.host.answers.reading import reading_of
 from publican.host.answers.style import Style, special_texts, style_of
@@ -68,18 +69,29 @@ def chat(**rest) -> ChatPrompt:
     return ChatPrompt((Message("user", "Hi"),), **rest)
 
 
+def look(prompt: ChatPrompt, style: Style, text: str = "", sampling: SamplingParams = SamplingParams(), **wanted):  # noqa: B008
+    return reading_of(Request(prompt, sampling, wanted=Wanted(**wanted)), prompt, style, text)
+
+
 def test_what_is_looked_for() -> None:
     style = Style((Tags("[THINK]", "[/THINK]"),), special={END: 1, "[THINK]": 2, "[/THINK]": 3})
-    assert reading_of(chat(), Wanted(), style, "") is None
-    assert reading_of(chat(tools=(ROLL,), tool_choice="none"), Wanted(), style, "") is None
-    thinking = reading_of(chat(), Wanted(split_reasoning=True), style, "assistant: [THINK]")
-    assert thinking is not None
+    assert look(chat(), style) is None
+    assert look(chat(tools=(ROLL,), tool_choice="none"), style) is None
+    thinking = look(chat(), style, "assistant: [THINK]", split_reasoning=True)
     assert thinking.opened == style.tags[0]
     assert thinking.format is None
     assert thinking.hidden == (END,)
-    calling = reading_of(chat(tools=(ROLL,), tool_choice=ROLL), Wanted(), Style(special={END: 1}), "")
-    assert calling is not None
+    calling = look(chat(tools=(ROLL,), tool_choice=ROLL), Style(special={END: 1}))
     assert (calling.split, calling.forced, calling.most_calls, calling.hidden) == (False, True, 1, ())
-    seen = reading_of(chat(), Wanted(split_reasoning=True, special_tokens=True), style, "")
-    assert seen is not None
-    assert seen.hidden == ()
+    assert look(chat(), style, split_reasoning=True, special_tokens=True).hidden == ()
+
+
+def test_a_constraint_without_room_for_thoughts_is_the_answer() -> None:
+    for sampling, opened in [
+        (SamplingParams(), THINK),
+        (SamplingParams(json_schema="{}"), THINK),
+        (SamplingParams(choice=("a",)), THINK),
+        (SamplingParams(regex="a"), None),
+        (SamplingParams(grammar="start: /a/"), None),
+    ]:
+        assert look(chat(), Style((THINK,)), "<think>\n", sampling, split_reasoning=True).opened == opened

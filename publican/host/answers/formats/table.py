@@ -143,7 +143,7 @@ DEEPSEEK = NamedFormat(
 )
 DEEPSEEK_FENCED = NamedFormat(
     "deepseek-r1",
-    (),
+    ("+ '```json' +",),
     opens=_DEEPSEEK_OPENS,
     name_ends=("<｜tool▁sep｜>", "\n"),
     closes=_DEEPSEEK_CLOSES,
@@ -273,7 +273,7 @@ GRANITE_20B = JsonFormat(
 )
 
 FORMATS: tuple[CallFormat, ...] = (
-    *(GemmaFormat(), DEEPSEEK_TAGS, DEEPSEEK, DEEPSEEK_FENCED, KIMI, MINIMAX, SEED, GLM, QWEN, FUNCTIONARY, MISTRAL),
+    *(GemmaFormat(), DEEPSEEK_TAGS, DEEPSEEK_FENCED, DEEPSEEK, KIMI, MINIMAX, SEED, GLM, QWEN, FUNCTIONARY, MISTRAL),
     *(MISTRAL_LIST, OLMO, LFM, COMMAND, APERTUS, INTERNLM),
     _json_list("nemotron", "<TOOLCALL>", "<TOOLCALL>", "</TOOLCALL>"),
     _json_list("granite", "<|tool_call|>", "<|tool_call|>", "<|/tool_call|>"),
