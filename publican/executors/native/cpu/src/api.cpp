@@ -92,6 +92,9 @@ const PcpuAttend *first_attend(const PcpuProgram &program) {
     return nullptr;
 }
 
+// So many numbers the caller looks through alone.
+constexpr int64_t kTopAlone = 1 << 21;
+
 // fn(begin, end) over 0 … count - 1 by all workers.
 template <class Fn>
 void for_ranges(Team &team, int64_t count, const Fn &fn) {
@@ -225,11 +228,14 @@ EXPORT int pcpu_top(PcpuEngine *engine, const float *values, int64_t num_rows, i
     if (num_rows && (!values || !indices || !best || !found)) return PCPU_BAD_BATCH;
     const Turn turn(*engine);
     if (!turn.mine()) return PCPU_BUSY;
-    for_ranges(engine->team, num_rows, [&](int64_t first, int64_t end) {
+    const auto some = [&](int64_t first, int64_t end) {
         for (int64_t r = first; r < end; r++) {
             found[r] = engine->kernels->top(values + r * stride, size, count, indices + r * count, best + r * count);
         }
-    });
+    };
+    // Between steps the others may be asleep, or their cores busy with something else: waiting for them costs more than this.
+    if (num_rows * size <= kTopAlone) some(0, num_rows);
+    else for_ranges(engine->team, num_rows, some);
     return PCPU_OK;
 }
 
