@@ -38,7 +38,7 @@ class Pages:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadNorms:
-    """RMSNorm weights of q and k, float32 [head_dim] each, or None."""
+    """RMSNorm weights of q and k, float32 [head_dim] each; both or neither."""
 
     q: torch.Tensor | None = None
     k: torch.Tensor | None = None

@@ -1,0 +1,104 @@
+"""`TritonOperations`: the operations as kernels, and which kernel for how many rows.
+
+    1, 2 rows       gemv          up to 64    gemm, on the matrix units        more    dequantise, then cuBLAS
+
+Dense weights go to cuBLAS. Nothing here needs a compiler but Triton's own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from publican.executors.native.cuda.inputs import StepInputs
+from publican.executors.native.cuda.kernels import attention, rows
+from publican.executors.native.cuda.kernels.dequantise import dequantise_segment
+from publican.executors.native.cuda.kernels.gemm import gemm, num_splits
+from publican.executors.native.cuda.kernels.gemv import gemv
+from publican.executors.native.cuda.kernels.store_kv import store_kv
+from publican.executors.native.cuda.operations import HeadNorms, Heads, Pages, RowNorm, Scores
+from publican.executors.native.cuda.packing import DenseWeight, PackedMatrix, Weight, dequantise
+
+GEMV_ROWS = 2
+GEMM_ROWS = 64
+
+
+class TritonOperations:
+    """Follows `operations.Operations`."""
+
+    def block_sizes(self, heads: Heads) -> tuple[int, int]:
+        return attention.block_rows(heads)
+
+    def embed(self, table: Weight, tokens: torch.Tensor, scale: float, dst: torch.Tensor) -> None:
+        if isinstance(table, DenseWeight):
+            dst.copy_(table.values.index_select(0, tokens))
+            if scale != 1.0:
+                dst.mul_(scale)
+        elif table.order is None:
+            for segment in table.segments:
+                columns = slice(segment.first_input, segment.first_input + segment.num_inputs)
+                dequantise_segment(segment, dst[:, columns], tokens, scale)
+        else:
+            dst.copy_(dequantise(table, tokens.long()) * scale)  # no format has such a table
+
+    def norm(self, src: torch.Tensor, norm: RowNorm) -> None:
+        rows.norm(src, norm)
+
+    def linear(self, x: torch.Tensor, weight: Weight, bias: torch.Tensor | None, dst: torch.Tensor) -> None:
+        if isinstance(weight, PackedMatrix) and len(x) <= GEMV_ROWS and len(weight.segments) == 1:
+            gemv(_ordered(x, weight), weight.segments[0], bias, dst)
+        else:
+            rows.collect(self.partials(x, weight), bias, dst)
+
+    def partials(self, x: torch.Tensor, weight: Weight) -> torch.Tensor:
+        if isinstance(weight, DenseWeight):
+            return functional.linear(x, weight.values)[None]
+        x = _ordered(x, weight)
+        if len(x) > GEMM_ROWS:
+            return functional.linear(x, _plain(x, weight))[None]
+        counts = [num_splits(each, len(x)) if len(x) > GEMV_ROWS else 1 for each in weight.segments]
+        y = torch.empty((sum(counts), len(x), weight.num_outputs), dtype=torch.float32, device=x.device)
+        for segment, part in zip(weight.segments, torch.split(y, counts), strict=True):
+            own = x[:, segment.first_input : segment.first_input + segment.num_inputs]
+            if len(x) > GEMV_ROWS:
+                gemm(own, segment, part)
+            else:
+                gemv(own, segment, None, part[0])
+        return y
+
+    def add(
+        self, y: torch.Tensor, bias: torch.Tensor | None, scale: float, residual: torch.Tensor, norm: RowNorm | None
+    ) -> None:
+        rows.add(y, bias, scale, residual, norm)
+
+    def gate(self, gate_up: torch.Tensor, activation: str, dst: torch.Tensor) -> None:
+        rows.gate(gate_up, activation, dst)
+
+    def store_kv(
+        self,
+        qkv: torch.Tensor,
+        pages: Pages,
+        inputs: StepInputs,
+        heads: Heads,
+        norms: HeadNorms,
+        rope: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> None:
+        store_kv(qkv, pages, inputs, heads, norms, rope)
+
+    def attend(
+        self, qkv: torch.Tensor, pages: Pages, inputs: StepInputs, heads: Heads, scores: Scores, dst: torch.Tensor
+    ) -> None:
+        attention.attend(qkv, pages, inputs, heads, scores, dst)
+
+
+def _ordered(x: torch.Tensor, weight: PackedMatrix) -> torch.Tensor:
+    """The activations in the order of the packed inputs."""
+    return x if weight.order is None else rows.gather(x, weight.order)
+
+
+def _plain(x: torch.Tensor, weight: PackedMatrix) -> torch.Tensor:
+    """The weight in the activations' type and in its own order of inputs, in scratch memory."""
+    values = torch.empty((weight.num_outputs, x.shape[1]), dtype=x.dtype, device=x.device)
+    for segment in weight.segments:
+        dequantise_segment(segment, values[:, segment.first_input : segment.first_input + segment.num_inputs])
+    return values

@@ -1,0 +1,86 @@
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,import-untyped,untyped-decorator,misc"
+"""Norms of heads, rotation, and keys and values into their pages: one program for each head of each token."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from publican.executors.native.cuda.inputs import StepInputs
+from publican.executors.native.cuda.operations import HeadNorms, Heads, Pages
+
+
+@triton.jit(do_not_specialize=["table_width"])
+def _store_kv(
+    qkv_ptr, keys_ptr, values_ptr, cos_ptr, sin_ptr, q_norm_ptr, k_norm_ptr, positions_ptr, owners_ptr, pages_ptr,
+    qkv_stride, table_width, page_stride, eps,
+    NUM_Q: tl.constexpr, NUM_KV: tl.constexpr, DIM: tl.constexpr, PAGE_LEN: tl.constexpr, HALF: tl.constexpr,
+    HAS_ROPE: tl.constexpr, HAS_NORM: tl.constexpr, BLOCK_HALF: tl.constexpr, BLOCK_REST: tl.constexpr,
+):  # fmt: skip
+    """A head is [first HALF | second HALF | rest]; number i of the first turns with number i of the second."""
+    row = tl.program_id(0)
+    head = tl.program_id(1)
+    i = tl.arange(0, BLOCK_HALF)
+    j = tl.arange(0, BLOCK_REST)
+    in_first, in_second, in_rest = i < HALF, (i < HALF) & (i + HALF < DIM), j + 2 * HALF < DIM
+    source = qkv_ptr + row.to(tl.int64) * qkv_stride + head * DIM
+    first = tl.load(source + i, mask=in_first, other=0.0).to(tl.float32)
+    second = tl.load(source + HALF + i, mask=in_second, other=0.0).to(tl.float32)
+    rest = tl.load(source + 2 * HALF + j, mask=in_rest, other=0.0).to(tl.float32)
+    position = tl.load(positions_ptr + row)
+    is_q, is_k = head < NUM_Q, (head >= NUM_Q) & (head < NUM_Q + NUM_KV)
+    if HAS_NORM:
+        if is_q | is_k:
+            weight_ptr = q_norm_ptr
+            if is_k:
+                weight_ptr = k_norm_ptr
+            square = tl.sum(first * first) + tl.sum(second * second) + tl.sum(rest * rest)
+            factor = 1.0 / tl.sqrt(square / DIM + eps)
+            first *= factor * tl.load(weight_ptr + i, mask=in_first, other=0.0)
+            second *= factor * tl.load(weight_ptr + HALF + i, mask=in_second, other=0.0)
+            rest *= factor * tl.load(weight_ptr + 2 * HALF + j, mask=in_rest, other=0.0)
+    if HAS_ROPE:
+        if is_q | is_k:
+            cos = tl.load(cos_ptr + position.to(tl.int64) * HALF + i, mask=in_first, other=0.0)
+            sin = tl.load(sin_ptr + position.to(tl.int64) * HALF + i, mask=in_first, other=0.0)
+            turned = first * cos - second * sin
+            second = second * cos + first * sin
+            first = turned
+    if is_q:
+        tl.store(source + i, first.to(qkv_ptr.dtype.element_ty), mask=in_first)
+        tl.store(source + HALF + i, second.to(qkv_ptr.dtype.element_ty), mask=in_second)
+        tl.store(source + 2 * HALF + j, rest.to(qkv_ptr.dtype.element_ty), mask=in_rest)
+    else:
+        owner = tl.load(owners_ptr + row)
+        page = tl.load(pages_ptr + owner * table_width + position // PAGE_LEN).to(tl.int64)
+        kv_head = (head - NUM_Q) % NUM_KV
+        place = page * page_stride + (kv_head * PAGE_LEN + position % PAGE_LEN) * DIM
+        target = values_ptr + place
+        if is_k:
+            target = keys_ptr + place
+        tl.store(target + i, first.to(keys_ptr.dtype.element_ty), mask=in_first)
+        tl.store(target + HALF + i, second.to(keys_ptr.dtype.element_ty), mask=in_second)
+        tl.store(target + 2 * HALF + j, rest.to(keys_ptr.dtype.element_ty), mask=in_rest)
+
+
+def store_kv(
+    qkv: torch.Tensor,
+    pages: Pages,
+    inputs: StepInputs,
+    heads: Heads,
+    norms: HeadNorms,
+    rope: tuple[torch.Tensor, torch.Tensor] | None,
+) -> None:
+    """As `operations.Operations` says."""
+    half = heads.dim - heads.dim // 2 if rope is None else rope[0].shape[1]
+    cos, sin = (qkv, qkv) if rope is None else rope
+    _store_kv[qkv.shape[0], heads.num_q + 2 * heads.num_kv](
+        qkv, pages.keys, pages.values, cos, sin, cos if norms.q is None else norms.q, cos if norms.k is None else norms.k,
+        inputs.positions, inputs.owners, inputs.pages,
+        qkv.stride(0), inputs.pages.shape[1], pages.keys.stride(0), norms.eps,
+        NUM_Q=heads.num_q, NUM_KV=heads.num_kv, DIM=heads.dim, PAGE_LEN=pages.keys.shape[2], HALF=half,
+        HAS_ROPE=rope is not None, HAS_NORM=norms.q is not None,
+        BLOCK_HALF=triton.next_power_of_2(half), BLOCK_REST=triton.next_power_of_2(max(1, heads.dim - 2 * half)),
+        num_warps=1,
+    )  # fmt: skip

@@ -1,0 +1,114 @@
+"""Compiles every kernel for an architecture and prints a line for each: name, registers, shared memory, bytes spilled.
+
+    python -m tests.executors.native.cuda.compile_kernels 90
+
+Needs Triton and no card. Arguments are as for a 4-bit model with heads of 128 numbers, and bfloat16 activations.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[4]))
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from publican.executors.native.cuda.kernels import attention, rows
+from publican.executors.native.cuda.kernels.dequantise import _dequantise
+from publican.executors.native.cuda.kernels.gemm import _gemm
+from publican.executors.native.cuda.kernels.gemv import _gemv
+from publican.executors.native.cuda.kernels.store_kv import _store_kv
+
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+HALF = {"scale_ptr": "fp16", "offset_ptr": "fp16", "x_ptr": "bf16", "keys_ptr": "bf16", "values_ptr": "bf16", "q_ptr": "bf16"}
+HALF |= {"qkv_ptr": "bf16", "src_ptr": "bf16", "dst_ptr": "bf16"}
+INTEGERS = {"low_ptr", "high_ptr", "row_ptr", "blocks_ptr", "pages_ptr", "positions_ptr", "owners_ptr", "order_ptr"}
+FLOATS = {"scale", "softcap", "eps", "factor"}
+UNALIGNED = {"num_rows", "chunks_per_split", "table_width", "window", "num_parts", "part_stride"}
+
+
+def gemv(low: int, high: int, run: int) -> Any:
+    return _gemv, {"LOW": low, "HIGH": high, "RUN": run, "HAS_BIAS": True, "BLOCK_N": 8, "CHUNKS": 16}, 4
+
+
+def gemm(low: int, high: int, run: int, block_m: int) -> Any:
+    return (
+        _gemm,
+        {"LOW": low, "HIGH": high, "RUN": run, "RAISED": 128, "BLOCK_N": 64, "BLOCK_M": block_m},
+        4 if block_m < 64 else 8,
+    )
+
+
+def attend(parts: int, block_m: int, flag: bool) -> Any:
+    more = {"PARTS": parts, "HAS_WINDOW": flag, "HAS_CAP": flag, "BLOCK_M": block_m, "BLOCK_T": 64, "BLOCK_D": 128}
+    return attention._attend, {"GROUP": 4, "DIM": 128, "PAGE_LEN": 16, **more}, 4
+
+
+STORE = {"NUM_Q": 32, "NUM_KV": 8, "DIM": 128, "PAGE_LEN": 16, "HALF": 64, "HAS_ROPE": True, "BLOCK_HALF": 64, "BLOCK_REST": 1}
+KERNELS: dict[str, Any] = {
+    "gemv-4": gemv(4, 0, 8),
+    "gemv-2": gemv(2, 0, 1),
+    "gemv-8": gemv(8, 0, 4),
+    "gemv-3": gemv(2, 1, 8),
+    "gemv-6": gemv(4, 2, 1),
+    "gemm-4-16": gemm(4, 0, 8, 16),
+    "gemm-4-64": gemm(4, 0, 2, 64),
+    "gemm-5-32": gemm(4, 1, 8, 32),
+    "dequantise-6": (_dequantise, {"LOW": 4, "HIGH": 2, "RUN": 1, "HAS_ROWS": True, "BLOCK_N": 32}, 4),
+    "attend-prompt": attend(1, 64, True),
+    "attend-decode": attend(16, 16, False),
+    "join": (attention._join, {"GROUP": 4, "DIM": 128, "PARTS": 16, "BLOCK_M": 16, "BLOCK_D": 128}, 2),
+    "store_kv": (_store_kv, STORE | {"HAS_NORM": False}, 1),
+    "store_kv-norm": (_store_kv, STORE | {"HAS_NORM": True}, 1),
+    "norm": (rows._norm, {"BLOCK": 4096}, 8),
+    "add": (rows._add, {"HAS_BIAS": True, "HAS_NORM": True, "BLOCK": 8192}, 16),
+    "collect": (rows._collect, {"HAS_BIAS": True, "BLOCK": 1024}, 4),
+    "gate": (rows._gate, {"GELU": True, "BLOCK": 1024}, 4),
+    "gather": (rows._gather, {"BLOCK": 1024}, 4),
+}
+
+
+def build(kernel: Any, constants: dict[str, Any], num_warps: int, architecture: int) -> Any:
+    signature: dict[str, str] = {}
+    fixed, attributes = {}, {}
+    for i, name in enumerate(kernel.arg_names):
+        if name in constants:
+            signature[name], fixed[(i,)] = "constexpr", constants[name]
+            continue
+        if name.endswith("_ptr"):
+            signature[name] = "*i32" if name in INTEGERS else f"*{HALF.get(name, 'fp32')}"
+        else:
+            signature[name] = "fp32" if name in FLOATS else "i32"
+        if name not in FLOATS | UNALIGNED:
+            attributes[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(fn=kernel, signature=signature, constexprs=fixed, attrs=attributes)
+    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": num_warps, "num_stages": 2})
+
+
+def used(cubin: bytes) -> tuple[int, int]:
+    """Registers per thread and bytes of local memory, where what does not fit into registers goes."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [str(TOOLS / "cuobjdump"), "--dump-resource-usage", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", text)}
+    return found["REG"], found["STACK"] + found["LOCAL"]
+
+
+def main() -> None:
+    for name, (kernel, constants, num_warps) in KERNELS.items():
+        made = build(kernel, constants, num_warps, int(sys.argv[1]))
+        registers, spilled = used(made.asm["cubin"])
+        print(name, registers, made.metadata.shared, spilled, flush=True)
+
+
+if __name__ == "__main__":
+    main()

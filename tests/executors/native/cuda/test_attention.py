@@ -1,0 +1,157 @@
+"""Keys into pages and attention over them, on random page tables over poisoned memory, against float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("triton")
+
+from publican.executors.native.batch import Batch
+from publican.executors.native.cuda.inputs import BlockSizes, Inputs, StepInputs
+from publican.executors.native.cuda.kernels import TritonOperations, attention
+from publican.executors.native.cuda.operations import HeadNorms, Heads, Operations, Pages, Scores
+from publican.executors.native.cuda.twins import TorchOperations
+
+OPERATIONS = pytest.mark.parametrize("operations", [TritonOperations(), TorchOperations()], ids=["kernels", "twins"])
+
+
+def ints(values: Any) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+class Case:
+    """Sequences with random pages; what they hold is in `held`, keys and values [tokens, kv heads, dim] each."""
+
+    def __init__(self, lengths: list[int], past: list[int], heads: Heads, page_len: int, device: torch.device) -> None:
+        rng = np.random.default_rng(sum(lengths) + 7 * sum(past))
+        ends = [p + n for p, n in zip(past, lengths, strict=True)]
+        counts = [-(-end // page_len) for end in ends]
+        free = rng.permutation(sum(counts) + 3)
+        tables = np.full((len(lengths), max(counts) + 1), 10**6)  # stale entries must not be read
+        for s, count in enumerate(counts):
+            tables[s, :count], free = free[:count], free[count:]
+        owners = np.repeat(np.arange(len(lengths)), lengths)
+        starts = np.cumsum(lengths) - lengths
+        positions = np.concatenate([np.arange(p, e) for p, e in zip(past, ends, strict=True)])
+        nothing = ints([])
+        self.batch = Batch(
+            ints(owners), ints(positions), ints(owners), ints(starts), ints(lengths), ints(past), ints(tables), nothing, nothing
+        )
+        self.heads, self.page_len, self.past = heads, page_len, past
+        shape = sum(counts) + 3, heads.num_kv, page_len, heads.dim
+        self.pages = Pages(*(torch.full(shape, torch.nan, device=device) for _ in range(2)))
+        width = (heads.num_q + 2 * heads.num_kv) * heads.dim
+        self.qkv = torch.from_numpy(rng.standard_normal((len(owners), width)).astype(np.float32)).to(device)
+        self.held = [rng.standard_normal((2, end, heads.num_kv, heads.dim)).astype(np.float32) for end in ends]
+        for s, held in enumerate(self.held):
+            for t in range(past[s]):
+                self.put(s, t, held[0, t], held[1, t])
+
+    def put(self, s: int, t: int, key: np.ndarray, value: np.ndarray) -> None:
+        page = self.batch.pages[s, t // self.page_len]
+        self.pages.keys[page, :, t % self.page_len] = torch.from_numpy(key)
+        self.pages.values[page, :, t % self.page_len] = torch.from_numpy(value)
+
+    def sent(self, operations: Operations) -> StepInputs:
+        limits = len(self.batch.tokens), len(self.batch.starts), self.batch.pages.shape[1]
+        sizes = BlockSizes(*operations.block_sizes(self.heads))
+        return Inputs([self.qkv.device], limits, sizes).send(self.batch)[0]
+
+    def parts(self) -> list[np.ndarray]:
+        """q, k and v [M, heads, dim], float64."""
+        cut = self.qkv.double().cpu().numpy().reshape(len(self.qkv), -1, self.heads.dim)
+        return np.split(cut, [self.heads.num_q, self.heads.num_q + self.heads.num_kv], 1)
+
+
+def expected_attention(case: Case, scores: Scores) -> np.ndarray:
+    """Row by row, head by head."""
+    q, k, v = case.parts()
+    out = np.zeros_like(q)
+    batch, group = case.batch, case.heads.per_kv
+    for m, (s, position) in enumerate(zip(batch.owners, batch.positions, strict=True)):
+        keys, values = case.held[s].astype(np.float64)
+        own = slice(batch.starts[s], batch.starts[s] + batch.lengths[s])
+        keys[case.past[s] :], values[case.past[s] :] = k[own], v[own]
+        first = max(0, position - scores.window + 1) if scores.window else 0
+        for head in range(case.heads.num_q):
+            z = scores.scale * keys[first : position + 1, head // group] @ q[m, head]
+            z = scores.softcap * np.tanh(z / scores.softcap) if scores.softcap else z
+            w = np.exp(z - z.max())
+            out[m, head] = w / w.sum() @ values[first : position + 1, head // group]
+    return out.reshape(len(q), -1)
+
+
+def check(operations: Operations, case: Case, scores: Scores) -> None:
+    inputs = case.sent(operations)
+    operations.store_kv(case.qkv, case.pages, inputs, case.heads, HeadNorms(), None)
+    dst = torch.full((len(case.qkv), case.heads.num_q * case.heads.dim), torch.nan, device=case.qkv.device)
+    operations.attend(case.qkv, case.pages, inputs, case.heads, scores, dst)
+    np.testing.assert_allclose(dst.cpu(), expected_attention(case, scores), rtol=1e-4, atol=2e-5)
+
+
+@OPERATIONS
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_any_batch(operations: Operations, device: torch.device, data: st.DataObject) -> None:
+    """Prompts and decoding side by side, on pages of any length, heads of any width and grouping."""
+    count = data.draw(st.integers(1, 3))
+    lengths = data.draw(st.lists(st.sampled_from([1, 1, 2, 17, 40]), min_size=count, max_size=count))
+    past = data.draw(st.lists(st.sampled_from([0, 1, 15, 16, 70]), min_size=count, max_size=count))
+    num_kv, per_kv = data.draw(st.sampled_from([(1, 1), (2, 3), (1, 7), (2, 4)]))
+    heads = Heads(num_kv * per_kv, num_kv, data.draw(st.sampled_from([12, 16, 32])))
+    scores = Scores(0.3, data.draw(st.sampled_from([0, 1, 20])), data.draw(st.sampled_from([0.0, 1.5])))
+    check(operations, Case(lengths, past, heads, data.draw(st.sampled_from([3, 16])), device), scores)
+
+
+@pytest.mark.parametrize("window", [0, 30])
+def test_what_is_held_is_split_among_programs(window: int, device: torch.device) -> None:
+    """Long contexts and few sequences; some parts are empty for some sequences, and with a window for most."""
+    case = Case([1, 2, 1], [300, 9, 0], Heads(4, 2, 16), 16, device)
+    assert attention.parts_for(3 * 2, case.batch.pages.shape[1] * 16) == 2
+    check(TritonOperations(), case, Scores(0.25, window))
+
+
+def test_how_many_parts() -> None:
+    assert attention.parts_for(8, 127) == 1
+    assert attention.parts_for(8, 4096) == 32
+    assert attention.parts_for(1, 1 << 20) == 32
+    assert attention.parts_for(64 * 8, 1 << 20) == 1
+
+
+@OPERATIONS
+@pytest.mark.parametrize(("dim", "turned"), [(16, 16), (16, 8), (12, 12), (6, 2)])
+@pytest.mark.parametrize("has_norms", [False, True])
+def test_keys_are_normalised_rotated_and_stored(
+    operations: Operations, dim: int, turned: int, has_norms: bool, device: torch.device
+) -> None:
+    case = Case([2, 5], [3, 0], Heads(4, 2, dim), 4, device)
+    rng = np.random.default_rng(0)
+    angles = rng.normal(size=(20, turned // 2))
+    weights = rng.normal(size=(2, dim)).astype(np.float32)
+    cos, sin = (torch.from_numpy(f(angles).astype(np.float32)).to(device) for f in (np.cos, np.sin))
+    norms = HeadNorms(*torch.from_numpy(weights).to(device), 1e-3) if has_norms else HeadNorms()  # type: ignore[misc]
+    q, k, v = case.parts()
+
+    def expect(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        if has_norms:
+            x = x / np.sqrt((x * x).mean(2, keepdims=True) + 1e-3) * weight
+        half, a = turned // 2, angles[case.batch.positions][:, None]
+        first, second = x[..., :half], x[..., half:turned]
+        rotated = [first * np.cos(a) - second * np.sin(a), second * np.cos(a) + first * np.sin(a)]
+        return np.concatenate([*rotated, x[..., turned:]], 2)
+
+    operations.store_kv(case.qkv, case.pages, case.sent(operations), case.heads, norms, (cos, sin))
+    got_q, _, _ = case.parts()
+    np.testing.assert_allclose(got_q, expect(q, weights[0]), rtol=1e-4, atol=1e-5)
+    expected_k = expect(k, weights[1])
+    for m, (s, t) in enumerate(zip(case.batch.owners, case.batch.positions, strict=True)):
+        place = case.batch.pages[s, t // 4], slice(None), t % 4
+        np.testing.assert_allclose(case.pages.keys[place].cpu(), expected_k[m], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(case.pages.values[place].cpu(), v[m], rtol=1e-6)
+    assert int((~torch.isnan(case.pages.keys[:, 0, :, 0])).sum()) == 10  # three held before, seven new, and nothing else
