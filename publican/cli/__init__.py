@@ -16,9 +16,15 @@ _COMMANDS = {
     "serve": "Serve a model to everyone: the API, all dialects.",
     "chat": "Chat with a running server in this terminal.",
     "pull": "Get a model: from the hub, from anywhere, resumed and verified.",
+    "show": "Say what a model is, here or at the hub, from its headers.",
+    "list": "List the models that are here, with their disk use.",
+    "verify": "Hold models to their hashes, byte for byte.",
+    "rm": "Delete models.",
     "config": "Print the effective settings, and where each came from.",
     "bench": "Measure a server or an engine.",
 }
+_MODULES = {"show": "show_model"}
+"""Commands whose files are called otherwise."""
 
 
 class _LazyGroup(click.Group):
@@ -30,7 +36,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"publican.cli.{cmd_name}").command
+        module = _MODULES.get(cmd_name, cmd_name)
+        command: click.Command = importlib.import_module(f"publican.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from publican.cli.plain import size
 from publican.store.pull.choose import Choice, Row
 
 
@@ -21,6 +24,11 @@ def choice_table(choice: Choice, context_len: int | None, num_users: int) -> Gro
     because = Text.from_markup(f"[bold]{escape(choice.row.candidate.label or snapshot.repo)}[/]: {escape(choice.reason)}")
     if len(choice.rows) == 1:
         return Group(title, because)
+    return Group(title, candidates_table(choice.rows, choice.row, context_len, num_users), because)
+
+
+def candidates_table(rows: Sequence[Row], chosen: Row | None, context_len: int | None, num_users: int) -> Table:
+    """A line for each model of a repository."""
     table = Table(box=None, pad_edge=False)
     for heading in ("", "model", "format"):
         table.add_column(heading)
@@ -28,9 +36,9 @@ def choice_table(choice: Choice, context_len: int | None, num_users: int) -> Gro
     users = "1 user" if num_users == 1 else f"{num_users} users"
     for heading in ("size", "bits", "fits?", f"context for {users}", f"users at {context}"):
         table.add_column(heading, justify="right")
-    for row in choice.rows:
-        table.add_row(*_cells(row, row is choice.row), style="bold green" if row is choice.row else "")
-    return Group(title, table, because)
+    for row in rows:
+        table.add_row(*_cells(row, row is chosen), style="bold green" if row is chosen else "")
+    return table
 
 
 def _cells(row: Row, chosen: bool) -> list[str]:
@@ -42,12 +50,3 @@ def _cells(row: Row, chosen: bool) -> list[str]:
     if fitting is None:
         return [*start, "?", "?", "?"]
     return [*start, "yes" if fitting.fits else "no", f"{fitting.context_len:,}", f"{fitting.num_users:,}"]
-
-
-def size(num_bytes: int) -> str:
-    """As disks and downloads are counted: in thousands."""
-    for unit in ("B", "kB", "MB"):
-        if num_bytes < 1_000:
-            return f"{num_bytes:.0f} {unit}" if unit != "MB" else f"{num_bytes:.1f} {unit}"
-        num_bytes = num_bytes / 1_000  # type: ignore[assignment]
-    return f"{num_bytes:,.2f} GB"

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from publican.core.errors import InvalidParameter, ModelFileError, Unsupported
 from publican.store.catalogue import MAX_DEPTH, StoredModel, model_files
+from publican.store.checkpoint import gguf_files
 from publican.store.gguf_parts import split_name
+from publican.store.manifest import MANIFEST, read_manifest, write_manifest
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _LONGEST_NAME = 200
@@ -26,11 +28,15 @@ def remove_model(model: StoredModel, folder: Path) -> None:
     if not model.path.is_relative_to(folder):
         raise Unsupported(f"{model.name} does not lie in the models folder; delete its files by hand.")
     try:
-        if model.path.is_dir() and not model.path.is_symlink():
-            shutil.rmtree(model.path)
+        if model.path.is_symlink():
+            model.path.unlink()
+        elif model.path.is_dir():
+            _remove_folder(model.path)
         else:
-            for file in (model.path,) if model.path.is_symlink() else model_files(model.path):
+            files = model_files(model.path)
+            for file in files:
                 file.unlink()
+            _forget(model.path.parent, {file.name for file in files})
     except OSError as error:
         raise ModelFileError(f"{model.name} cannot be deleted: {error.strerror}.") from None
     parent = model.path.parent
@@ -38,6 +44,28 @@ def remove_model(model: StoredModel, folder: Path) -> None:
         while parent != folder:
             parent.rmdir()
             parent = parent.parent
+
+
+def _remove_folder(folder: Path) -> None:
+    """A folder model; GGUF models and folders with models in it are others, and stay."""
+    others = gguf_files(folder)
+    if not others and not any(_holds_models(child) for child in folder.iterdir() if child.is_dir()):
+        shutil.rmtree(folder)
+        return
+    files = [file for file in folder.iterdir() if file.is_file() and file.suffix.lower() != ".gguf" and file.name != MANIFEST]
+    for file in files:
+        file.unlink()
+    _forget(folder, {file.name for file in files})
+
+
+def _holds_models(folder: Path) -> bool:
+    return any(path.suffix.lower() in (".gguf", ".safetensors") for path in folder.rglob("*"))
+
+
+def _forget(folder: Path, names: set[str]) -> None:
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        write_manifest(folder, manifest.without(names))
 
 
 def link_model(model: StoredModel, folder: Path, new_name: str) -> None:

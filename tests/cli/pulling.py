@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from click.testing import CliRunner, Result
 
 from tests.store.fake_hub import FakeHub
 
@@ -32,3 +35,16 @@ def run(hub: FakeHub, home: Path, *words: str, **more: str) -> tuple[int, str, s
     with start(hub, home, *words, **more) as process:
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
+
+
+def invoke(name: str, hub: FakeHub | None, home: Path, *words: str, **more: str) -> Result:
+    """The command in this process, with an environment of its own; errors of ours are raised."""
+    command = importlib.import_module(f"publican.cli.{name}").command
+    wanted: dict[str, str | None] = dict.fromkeys(name for name in os.environ if name.startswith(("PUBLICAN_", "HF_")))
+    wanted |= {"HOME": str(home), "PUBLICAN_MODELS_DIR": str(home / "models"), "COLUMNS": "200"} | more
+    if hub is not None:
+        wanted["HF_ENDPOINT"] = hub.endpoint
+    result = CliRunner().invoke(command, list(words), env=wanted)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result

@@ -8,6 +8,7 @@ import pytest
 
 from publican.core.errors import InvalidParameter, Unsupported
 from publican.store.catalogue import StoredModel, find_model, list_models
+from publican.store.manifest import Manifest, ManifestFile, read_manifest, write_manifest
 from publican.store.remove import link_model, remove_model
 
 
@@ -31,6 +32,25 @@ def folder(tmp_path: Path) -> Path:
 
 def names(folder: Path) -> list[str]:
     return [model.name for model in list_models(folder)]
+
+
+def test_what_else_lies_in_a_folder_stays(folder: Path) -> None:
+    put(folder / "hf" / "small.gguf")
+    put(folder / "hf" / "sub" / "other.gguf")
+    remove_model(find_model("hf", folder), folder)
+    assert names(folder) == ["hf/small", "hf/sub/other", "one", "org/big", "org/repo/two"]
+
+
+def test_the_manifest_forgets_what_goes_and_goes_with_the_last(folder: Path) -> None:
+    put(folder / "org" / "repo" / "three.gguf")
+    entry = ManifestFile("x", 1, None)
+    write_manifest(folder / "org" / "repo", Manifest("org/repo", "", files={"two.gguf": entry, "three.gguf": entry}))
+    remove_model(find_model("org/repo/two", folder), folder)
+    manifest = read_manifest(folder / "org" / "repo")
+    assert manifest is not None
+    assert set(manifest.files) == {"three.gguf"}
+    remove_model(find_model("org/repo/three", folder), folder)
+    assert not (folder / "org" / "repo").exists()
 
 
 def test_a_file_goes_and_its_empty_folders_with_it(folder: Path) -> None:

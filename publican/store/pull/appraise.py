@@ -10,14 +10,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from publican.core.errors import ModelFileError
+from publican.core.errors import ModelFileError, UnsupportedModel
 from publican.core.model import Checkpoint
+from publican.store.http.network import Network
+from publican.store.http.session import Session
 from publican.store.hub.client import Hub
+from publican.store.hub.reference import HubReference
 from publican.store.inspect.inspection import Inspection
 from publican.store.inspect.remote import inspect_candidate
 from publican.store.pull.candidates import Candidate
 from publican.store.pull.choose import Choice, Fits, Row, choose, choose_pickle
-from publican.store.recognise.instead import instead
+from publican.store.pull.find import find
+from publican.store.recognise.instead import instead, instead_of_pickle
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,35 @@ async def appraise(
         looked_at.append(chosen)
         objection = await asyncio.to_thread(_objection, inspection, judge)
         rows = [row.because(objection) if row.candidate is chosen else row for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A repository looked at and nothing chosen: one of its models, by its header, and a row for each."""
+
+    seen: Inspection
+    rows: tuple[Row, ...]
+
+
+async def survey(
+    reference: HubReference, network: Network, judge: Judge, quant: str | None = None, file: str | None = None
+) -> Survey:
+    """What a reference of the hub means, whether it runs here or not.
+
+    Raises:
+        InvalidParameter, ModelFileError: there is none, or it cannot be looked into.
+    """
+    async with Session(network) as session:
+        hub = Hub(session)
+        found = await find(hub, reference, quant, file)
+        sound = [one for one in found if one.container != "pickle"]
+        if not sound:
+            raise UnsupportedModel(instead_of_pickle(found[0].snapshot.repo, found[0].snapshot.base_models))
+        first = min((one for one in sound if not one.missing), key=lambda one: one.num_bytes, default=sound[0])
+        seen = await inspect_candidate(hub, first)
+        group = [one for one in sound if one.container == first.container]
+        rows = await asyncio.to_thread(_judged, group, first, seen, judge)
+    return Survey(seen, tuple(rows))
 
 
 async def _rows(hub: Hub, found: Sequence[Candidate], judge: Judge) -> tuple[list[Row], list[Candidate]]:
