@@ -16,6 +16,8 @@ from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from publican.apis import house
+from publican.apis.anthropic import routes as anthropic
+from publican.apis.anthropic.errors import ANTHROPIC
 from publican.apis.config import ApiConfig
 from publican.apis.dialect import Dialect, Route, SocketRoute
 from publican.apis.document import document
@@ -44,7 +46,7 @@ from publican.core.errors import InvalidRequest, PublicanError
 
 SOCKETS: tuple[SocketRoute, ...] = tuple(ooba_streams.sockets())
 
-DIALECTS: tuple[Dialect, ...] = (OOBA_OPENAI, OPENAI, KOBOLD, OLLAMA, OOBA, house.HOUSE)
+DIALECTS: tuple[Dialect, ...] = (ANTHROPIC, OOBA_OPENAI, OPENAI, KOBOLD, OLLAMA, OOBA, house.HOUSE)
 """Who answers for a path that is not there: the first with a prefix that fits."""
 
 
@@ -54,6 +56,7 @@ def all_routes() -> tuple[Route, ...]:
         *house.routes(),
         *openai.routes(),
         *responses.routes(),
+        *anthropic.routes(),
         *ooba_openai.routes(),
         *kobold.routes(),
         *ollama.routes(),

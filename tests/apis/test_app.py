@@ -91,6 +91,8 @@ OWNERS = {
     "GET /api/extra/version": ("kobold", "open", 200),
     "GET /api/extra/true_max_context_length": ("kobold", "open", 200),
     "GET /api/extra/preloadstory": ("kobold", "open", 200),
+    "POST /v1/messages": ("anthropic", "key", 400),
+    "POST /v1/messages/count_tokens": ("anthropic", "key", 400),
     "POST /api/generate": ("ollama", "key", 400),
     "POST /api/chat": ("ollama", "key", 400),
     "POST /api/embed": ("ollama", "key", 400),

@@ -80,9 +80,15 @@ def ollama(values: Values) -> dict[int, str]:
     return {0: "".join(texts)} if any(texts) else {}
 
 
+def anthropic(values: Values) -> dict[int, str]:
+    texts = [value["delta"].get("text", "") for value in values if value["type"] == "content_block_delta"]
+    return {0: "".join(texts)} if texts else {}
+
+
 WHAT_A_STREAM_SAYS: dict[str, Callable[[Values], dict[int, str]]] = {
     "openai": openai,
     "responses": responses,
+    "anthropic": anthropic,
     "kobold": kobold,
     "ollama": ollama,
 }
