@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,18 @@ from typing import Any
 import click
 
 from publican.cli import listening, logs, show
+from publican.cli.network import network_from
 from publican.cli.options import load_settings, models_dir, settings_options
 from publican.core.errors import SettingsError
 from publican.gateway.keys import OneKey, OpenDoor, new_key
+from publican.hardware.machine import read_this_machine
 from publican.host.choose_rope import RopeWish
 from publican.host.fake import FakeLibrary
 from publican.host.host import Library, ModelHost
 from publican.host.in_process import ThreadPort
 from publican.host.library import ModelLibrary
 from publican.host.options import LoadOptions
+from publican.host.pulling import Puller
 from publican.host.worker_process import WorkerPort
 from publican.settings import Settings
 from publican.store.catalogue import StoredModel, find_model, list_models
@@ -84,7 +88,9 @@ def _what_to_serve(values: Settings) -> tuple[Library, str]:
     make_port = ThreadPort if values.in_process else WorkerPort
     if values.loader == "fake":
         return FakeLibrary(make_port), values.model or "fake"
-    library = ModelLibrary(models_dir(values), load_options(values), make_port, values.max_queue)
+    options, folder = load_options(values), models_dir(values)
+    puller = Puller(folder, network_from(os.environ, Path.home()), options, read_this_machine)
+    library = ModelLibrary(folder, options, make_port, values.max_queue, puller=puller)
     stored = find_or_fetch(values.model, library.folder)
     library.add(stored)
     return library, stored.name

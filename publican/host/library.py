@@ -9,6 +9,7 @@ import asyncio
 import importlib.util
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from publican.host.model import LoadedModel, ModelDescription
 from publican.host.options import LoadOptions, WorkerSpec
 from publican.host.port import EnginePort
 from publican.host.prompts import Prompter
+from publican.host.pulling import Puller
 from publican.host.template_files import template_for
 from publican.host.tokenizer import load_tokenizer
 from publican.store.catalogue import StoredModel, find_model, list_models
@@ -62,6 +64,7 @@ class ModelLibrary:
         make_port: a worker process, or a thread.
         max_waiting: requests that may wait for a model.
         machine: what there is to load them into; called for each, for what is free changes.
+        puller: what downloads models; None for a server that does not.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class ModelLibrary:
         make_port: Callable[[], EnginePort],
         max_waiting: int,
         machine: Callable[[], Machine] = read_this_machine,
+        puller: Puller | None = None,
     ) -> None:
         self.folder = folder
         self.last_opened: Opened | None = None
@@ -78,6 +82,7 @@ class ModelLibrary:
         self._make_port = make_port
         self._max_waiting = max_waiting
         self._machine = machine
+        self._puller = puller
         self._elsewhere: dict[str, StoredModel] = {}
 
     def add(self, stored: StoredModel) -> None:
@@ -103,8 +108,11 @@ class ModelLibrary:
         return await asyncio.to_thread(_describe, stored)
 
     async def pull(self, source: str) -> AsyncIterator[PullProgress]:
-        raise Unsupported("This server cannot download models yet; put their files into its models folder.")
-        yield
+        if self._puller is None:
+            raise Unsupported("This server does not download models; put their files into its models folder.")
+        async with aclosing(self._puller.pull(source)) as steps:
+            async for step in steps:
+                yield step
 
     async def delete(self, name: str) -> None:
         await asyncio.to_thread(remove_model, self._exactly(name), self.folder)
