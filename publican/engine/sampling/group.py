@@ -19,6 +19,7 @@ from publican.engine.sampling.facts import VocabularyFacts
 from publican.engine.sampling.passes import Passes
 from publican.engine.sampling.recipe import STEPS as SHORT
 from publican.engine.sampling.recipe import Recipe, recipe_of
+from publican.engine.sampling.short import ShortWay
 from publican.engine.sampling.stack import ADAPTIVE_FLOOR, BIAS_STEPS, CUTTING, SELECTORS
 from publican.engine.sampling.state import RowState
 
@@ -46,6 +47,7 @@ class Group:
         feedback: the samplers that want to know what was drawn.
         wants_raw, wants_processed: which members want log probabilities, and of what; places in the group.
         recipes: for the short way, behind the first `num_edits` calls; None if the group cannot go it.
+        way: the short one, once it was gone.
         is_quick: nothing but a way to a token is wanted, the short one or the likeliest's, and it changes no logits.
     """
 
@@ -59,6 +61,7 @@ class Group:
     recipes: list[Recipe] | None
     num_edits: int
     is_quick: bool
+    way: ShortWay | None = None
 
 
 def grouped(

@@ -29,9 +29,11 @@ from publican.engine.sampling.stack import order_of, stack_of
 from publican.engine.sampling.state import RowState
 from publican.engine.sampling.step import (
     Draw,
+    begin,
     chosen,
     guide,
     own_logits,
+    run,
     through_samplers,
     tokens_quickly,
     tokens_the_short_way,
@@ -122,29 +124,37 @@ class Pipeline:
 
     def sample(self, logits: Array, draws: Sequence[Draw]) -> list[Choice]:
         """The next token of every draw, in order. May write to `logits`, float32 [N, V]."""
+        groups = self._groups(logits, draws)
+        if len(groups) == 1:
+            return self._choices(groups[0], logits, draws, draws)
         choices: list[Choice] = [_NOTHING] * len(draws)
-        with np.errstate(over="ignore"):  # -1e38 times ten is -inf, as it should be
-            for group in self._groups(logits, draws):
-                own = [draws[place] for place in group.members]
-                tokens = tokens_quickly(group, logits, own) if group.is_quick else None
-                some = self._chosen(group, logits, own, draws) if tokens is None else [Choice(TokenId(t)) for t in tokens]
-                for place, choice in zip(group.members, some, strict=True):
-                    choices[place] = choice
+        for group in groups:
+            some = self._choices(group, logits, [draws[place] for place in group.members], draws)
+            for place, choice in zip(group.members, some, strict=True):
+                choices[place] = choice
         return choices
 
-    def _chosen(self, group: Group, logits: Array, own: list[Draw], draws: Sequence[Draw]) -> list[Choice]:
-        rows = _rows(group, logits, own, draws)
-        raw = raw_rows(group, rows)
-        drawn, tokens = self._drawn(group, rows, own)
-        return with_logprobs(group, rows, raw, drawn, tokens)
-
-    def _drawn(self, group: Group, rows: Rows, own: list[Draw]) -> tuple[Drawn | None, list[int]]:
-        """What comes out of a group, and its tokens on the host. The short way gives no columns; nobody wants them then."""
-        tokens = None if group.recipes is None else tokens_the_short_way(group, rows, own)
+    def _choices(self, group: Group, logits: Array, own: Sequence[Draw], draws: Sequence[Draw]) -> list[Choice]:
+        """Those of one group, whose draws are `own`."""
+        tokens = tokens_quickly(group, logits, own) if group.is_quick else None
         if tokens is not None:
-            return None, tokens
+            return [Choice(TokenId(token)) for token in tokens]
+        with np.errstate(over="ignore"):  # -1e38 times ten is -inf, as it should be
+            rows = _rows(group, logits, own, draws)
+            raw = raw_rows(group, rows)
+            drawn, tokens = self._drawn(group, rows, own)
+            return with_logprobs(group, rows, raw, drawn, tokens)
+
+    def _drawn(self, group: Group, rows: Rows, own: Sequence[Draw]) -> tuple[Drawn | None, list[int]]:
+        """What comes out of a group, and its tokens on the host. The short way gives no columns; nobody wants them then."""
         if not (group.is_greedy and not group.calls and all(one.is_plain for one in own)):
-            through_samplers(group, rows, own)
+            begin(group, rows, own)
+            run(group, rows, group.calls[: group.num_edits])
+            if group.recipes is not None:
+                tokens = tokens_the_short_way(group, rows.logits)
+                if tokens is not None:
+                    return None, tokens
+            run(group, rows, group.calls[group.num_edits :])
         drawn = chosen(group, rows)
         return drawn, rows.space.get(drawn.tokens)[:, 0].tolist()
 

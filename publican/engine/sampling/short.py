@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from publican.engine.sampling.arrays import BELOW_ONE, Host
-from publican.engine.sampling.few import Few, num_wanted
+from publican.engine.sampling.few import Few, Weigher, method_of
 from publican.engine.sampling.passes import BLOCK_LEN, Passes
 from publican.engine.sampling.recipe import Recipe
 
@@ -33,27 +33,37 @@ class ShortWay:
     def __init__(self, passes: Passes, recipes: Sequence[Recipe], logits: Host) -> None:
         self._passes = passes
         self._recipes = recipes
-        self._wanted = [num_wanted(recipe) for recipe in recipes]
+        self._methods = [method_of(recipe) for recipe in recipes]
+        self._most = max(method.num_wanted for method in self._methods)
+        self._weigher = Weigher(self._methods)
         self._room: Host = np.empty(logits.shape[1], logits.dtype)
+
+    def fits(self, logits: Host) -> bool:
+        return self._room.dtype == logits.dtype and len(self._room) == logits.shape[1]
 
     def draw(self, logits: Host, uniforms: Sequence[float]) -> list[int] | None:
         """The token of each row of [B, V], or None if there are logits that must be repaired first."""
-        most = max(self._wanted)
-        best = self._passes.best(logits, most) if most else None
+        best = self._passes.best(logits, self._most) if self._most else None
+        weights = None
+        if best is not None:
+            weights = self._weigher.weights(best.logits)
+            if weights is None:
+                return None
         tokens = []
-        for i, recipe in enumerate(self._recipes):
+        for i, (recipe, method) in enumerate(zip(self._recipes, self._methods, strict=True)):
             row = WholeRow(self._passes, logits[i], self._room)
             token = None
-            if best is not None and self._wanted[i]:
+            if best is not None and weights is not None and method.num_wanted:
+                values = best.logits[i].tolist()
                 row.peak = best.logits[i, 0]
-                if not math.isfinite(row.peak):
-                    return None
-                token = Few(best.tokens[i], best.logits[i], row.total).draw(recipe, uniforms[i])
+                few = Few(best.tokens[i], values, [stage[i] for stage in weights], row.total)
+                token = few.draw(method, uniforms[i])
             if token is None:
                 row.peak = logits[i].max()
                 if not math.isfinite(row.peak):
                     return None
-                token = ShortRow(row, recipe).draw(uniforms[i])
+                with np.errstate(over="ignore"):  # what is so deep weighs nothing
+                    token = ShortRow(row, recipe).draw(uniforms[i])
             tokens.append(token)
         return tokens
 
@@ -78,7 +88,8 @@ class WholeRow:
 
     def total(self, scale: Any) -> float:
         """As `Rows.total`."""
-        return float(self.passes.sums(self.weights(scale)[None, :])[0, -1])
+        with np.errstate(over="ignore"):  # what is so deep weighs nothing
+            return float(self.passes.sums(self.weights(scale)[None, :])[0, -1])
 
 
 def likeliest_tokens(logits: Host) -> list[int] | None:

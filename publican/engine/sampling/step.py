@@ -90,37 +90,26 @@ def chosen(group: Group, rows: Rows) -> Drawn:
     return drawn
 
 
-def tokens_the_short_way(group: Group, rows: Rows, draws: Sequence[Draw]) -> list[int] | None:
-    """The drawn tokens of a group that has recipes; None if its logits must be repaired first, and nothing was changed then."""
-    edits = group.num_edits
-    if edits or not all(one.is_plain for one in draws):
-        begin(group, rows, draws)
-        run(group, rows, group.calls[:edits])
-    else:
-        group.batch.begin()
-    return _draw_short(group, rows.logits)
-
-
 def tokens_quickly(group: Group, logits: Array, draws: Sequence[Draw]) -> list[int] | None:
     """The tokens of a quick group, from `logits` [N, V] as they are; None if the usual way must be gone."""
-    if not all(one.is_plain for one in draws):
-        return None
-    first, count = draws[0].logits_row, len(draws)
-    for i, one in enumerate(draws):
-        if one.logits_row != first + i:
+    first = end = draws[0].logits_row
+    for one in draws:
+        if one.logits_row != end or not one.is_plain:
             return None
-    part = logits[first : first + count]
+        end += 1
+    part = logits[first:end]
     if group.is_greedy:
         return likeliest_tokens(part)
     group.batch.begin()
-    return _draw_short(group, part)
+    return tokens_the_short_way(group, part)
 
 
-def _draw_short(group: Group, logits: Array) -> list[int] | None:
+def tokens_the_short_way(group: Group, logits: Array) -> list[int] | None:
+    """The drawn tokens of a group that has recipes, behind its edits; None if it must go the batch's way."""
     assert group.recipes is not None
-    recipes = group.recipes
-    # it has room for a whole row, so it is made anew should rows come in another precision
-    way: ShortWay = group.batch.keep((ShortWay, logits.dtype), lambda: ShortWay(group.batch.passes, recipes, logits))
+    way = group.way
+    if way is None or not way.fits(logits):
+        way = group.way = ShortWay(group.batch.passes, group.recipes, logits)
     return way.draw(logits, group.batch.uniform_list(Purpose.TOKEN))
 
 
