@@ -26,6 +26,8 @@ from publican.apis.errors import NoSuchRoute, WrongMethod
 from publican.apis.guard import Guard
 from publican.apis.kobold import routes as kobold
 from publican.apis.kobold.errors import KOBOLD
+from publican.apis.llamacpp import routes as llamacpp
+from publican.apis.llamacpp.errors import LLAMACPP
 from publican.apis.metrics import Metrics
 from publican.apis.ollama import routes as ollama
 from publican.apis.ollama.errors import OLLAMA
@@ -41,12 +43,16 @@ from publican.apis.respond import refusal
 from publican.apis.responses import routes as responses
 from publican.apis.server import Authenticate, Server
 from publican.apis.sockets import session
+from publican.apis.tabby import routes as tabby
+from publican.apis.tabby.errors import TABBY
+from publican.apis.vllm import routes as vllm
+from publican.apis.vllm.errors import VLLM
 from publican.core.backend import Host
 from publican.core.errors import InvalidRequest, PublicanError
 
 SOCKETS: tuple[SocketRoute, ...] = tuple(ooba_streams.sockets())
 
-DIALECTS: tuple[Dialect, ...] = (ANTHROPIC, OOBA_OPENAI, OPENAI, KOBOLD, OLLAMA, OOBA, house.HOUSE)
+DIALECTS: tuple[Dialect, ...] = (ANTHROPIC, OOBA_OPENAI, TABBY, OPENAI, KOBOLD, OLLAMA, OOBA, LLAMACPP, VLLM, house.HOUSE)
 """Who answers for a path that is not there: the first with a prefix that fits."""
 
 
@@ -61,8 +67,11 @@ def all_routes() -> tuple[Route, ...]:
         *kobold.routes(),
         *ollama.routes(),
         *ooba.routes(),
+        *tabby.routes(),
+        *vllm.routes(),
+        *llamacpp.routes(),
     )
-    return (*routes, house.openapi(document(routes)))
+    return (*routes, house.openapi(lambda: document(routes)))
 
 
 def create_app(host: Host, config: ApiConfig, authenticate: Authenticate) -> Starlette:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -36,11 +38,12 @@ async def trace(call: Call) -> ASGIApp:
     return Json({"steps": [dict(step) for step in await call.host.trace()]})
 
 
-def openapi(document: dict[str, Any]) -> Route:
-    """The route that shows `document`."""
+def openapi(make: Callable[[], dict[str, Any]]) -> Route:
+    """The route that shows a document, made when it is first asked for: it takes longer than all else at a start."""
+    document = cache(make)
 
     async def show(call: Call) -> ASGIApp:
-        return Json(document)
+        return Json(document())
 
     return Route("GET", "/openapi.json", HOUSE, Auth.OPEN, show, "Every route there is.")
 

@@ -80,6 +80,24 @@ def ollama(values: Values) -> dict[int, str]:
     return {0: "".join(texts)} if any(texts) else {}
 
 
+def vllm(values: Values) -> dict[int, str]:
+    *_, last = values
+    return {index: text.removeprefix("Say: ") for index, text in enumerate(last["text"])}
+
+
+def tabby(values: Values) -> dict[int, str]:
+    """Its only stream of its own tells how far a model is loaded."""
+    assert all("module" in value or "error" in value for value in values)
+    return {}
+
+
+def llamacpp(values: Values) -> dict[int, str]:
+    said: dict[int, str] = {}
+    for value in values:
+        said[value["index"]] = said.get(value["index"], "") + value["content"]
+    return said
+
+
 def anthropic(values: Values) -> dict[int, str]:
     texts = [value["delta"].get("text", "") for value in values if value["type"] == "content_block_delta"]
     return {0: "".join(texts)} if texts else {}
@@ -88,6 +106,9 @@ def anthropic(values: Values) -> dict[int, str]:
 WHAT_A_STREAM_SAYS: dict[str, Callable[[Values], dict[int, str]]] = {
     "openai": openai,
     "responses": responses,
+    "vllm": vllm,
+    "llamacpp": llamacpp,
+    "tabby": tabby,
     "anthropic": anthropic,
     "kobold": kobold,
     "ollama": ollama,
