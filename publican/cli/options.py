@@ -16,6 +16,9 @@ from publican import settings
 
 Command = Callable[..., None]
 
+_ALSO = {"kv_type": "--cache-type"}
+"""Second names of flags: what people know them as."""
+
 
 def settings_options(*names: str) -> Callable[[Command], Command]:
     """Adds a flag for each of these settings (all, if none is named), and `--config`."""
@@ -39,7 +42,8 @@ def _option(name: str, info: FieldInfo) -> Callable[[Command], Command]:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=help)
     if name == "cors_origins":
         return click.option(flag, name, multiple=True, metavar="ORIGIN", help=help)
-    return click.option(flag, name, default=None, type=click.Choice(choices) if choices else kind, help=help)
+    flags = (flag, _ALSO[name]) if name in _ALSO else (flag,)
+    return click.option(*flags, name, default=None, type=click.Choice(choices) if choices else kind, help=help)
 
 
 def _kind(annotation: Any) -> Any:

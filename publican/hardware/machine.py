@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from publican.hardware.nvml import Gpu, Nvml, load_nvml, read_gpus
+from publican.hardware.sizes import shown
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -56,7 +57,7 @@ def read_this_machine(visible: str | None = None) -> Machine:
 
 def described_machine(gpu_bytes: tuple[int, ...], ram_bytes: int, num_cores: int) -> Machine:
     """A machine that is elsewhere, or that somebody thinks of buying: nothing else runs on it."""
-    gpus = tuple(Gpu(f"GPU {i}", size, size, index=i) for i, size in enumerate(gpu_bytes))
+    gpus = tuple(Gpu(shown(size), size, size, index=i) for i, size in enumerate(gpu_bytes))
     return Machine(num_cores, ram_bytes, ram_bytes, gpus, "")
 
 

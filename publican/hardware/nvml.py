@@ -76,19 +76,17 @@ def read_gpus(nvml: Nvml | None, ram: tuple[int, int], visible: str | None = Non
     return Gpus(tuple(gpus))
 
 
-def held_by(nvml: Nvml | None, pid: int) -> int | None:
-    """Bytes of GPU memory that process `pid` holds, all GPUs together; None where the driver does not tell."""
+def free_bytes(nvml: Nvml | None) -> int:
+    """What is free of all GPUs together; 0 where there is none, or none that has memory of its own."""
+    total = 0
     if nvml is None:
-        return None
-    total = None
+        return total
     try:
         with _session(nvml):
             for index in range(nvml.nvmlDeviceGetCount()):
-                for process in _processes(nvml, nvml.nvmlDeviceGetHandleByIndex(index)):
-                    if process.pid == pid and process.usedGpuMemory is not None:
-                        total = (total or 0) + process.usedGpuMemory
+                total += nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(index)).free
     except nvml.NVMLError:
-        return None
+        return total
     return total
 
 

@@ -37,7 +37,7 @@ class Devices:
 
     @classmethod
     def of(cls, machine: Machine) -> Devices:
-        gpus = tuple(Device(f"{gpu.index}: {gpu.name}", gpu.total_bytes, gpu.free_bytes, True) for gpu in machine.gpus)
+        gpus = tuple(Device(f"GPU {gpu.index} ({gpu.name})", gpu.total_bytes, gpu.free_bytes, True) for gpu in machine.gpus)
         ram = Device("memory", machine.total_bytes, machine.available_bytes, False)
         return cls(gpus, None if machine.is_unified else ram)
 

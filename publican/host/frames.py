@@ -28,11 +28,13 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The model is loaded. `load_s` is how long that took, `resident_bytes` what the worker then occupies (0: unknown)."""
+    """The model is loaded. `load_s` is how long that took, `resident_bytes` what the worker then occupies of main memory,
+    `gpu_bytes` by how much the free memory of GPUs shrank meanwhile (0: unknown)."""
 
     info: ExecutorInfo
     load_s: float
     resident_bytes: int
+    gpu_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

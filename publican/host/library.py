@@ -135,7 +135,7 @@ class ModelLibrary:
         """
         checkpoint = open_checkpoint(stored.path)
         machine = self._machine()
-        here = _available(checkpoint)
+        here = available(checkpoint)
         chosen = choose(options.loader, options.backend, here)
         if chosen.loader == "llama" and not here.llama_gpu:
             machine = replace(machine, gpus=())
@@ -161,7 +161,7 @@ class ModelLibrary:
             rope=fitted.rope,
             kv_type=fitted.kv_type,
             quality=options.quality,
-            planned_bytes=fitted.plan.host_loaded_bytes,
+            planned_bytes=(fitted.plan.host_loaded_bytes, fitted.plan.gpu_loaded_bytes),
             max_guessing=max_guessing(options.speculate, chosen.loader),
             budget=BudgetConfig(target_s=options.target_ms / 1e3),
         )
@@ -188,7 +188,8 @@ def _describe(stored: StoredModel) -> ModelInfo:
     return describe(stored, checkpoint, vocabulary, template_for(checkpoint, vocabulary))
 
 
-def _available(checkpoint: Checkpoint) -> Available:
+def available(checkpoint: Checkpoint) -> Available:
+    """What could run this model on this machine."""
     return Available(
         cuda=False,
         cpu=_has_cpu_library(),

@@ -61,7 +61,7 @@ class WorkerSpec:
         gpu_split: each GPU's GB (native) or share (libllama); empty leaves it to the executor.
         rope: positions other than the file's own; None is the file's.
         max_guessing: see `Engine`.
-        planned_bytes: of main memory, when loading has ended; 0 where nobody planned.
+        planned_bytes: of main memory, and of GPUs, when loading has ended; 0 where nobody planned.
     """
 
     loader: Loader
@@ -79,7 +79,7 @@ class WorkerSpec:
     rope: Rope | None = None
     kv_type: KVType = "auto"
     quality: bool = False
-    planned_bytes: int = 0
+    planned_bytes: tuple[int, int] = (0, 0)
     max_guessing: int = 0
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     fake_step_s: float = 0.0

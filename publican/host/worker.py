@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from publican.core.errors import EngineError, PublicanError
 from publican.engine.engine import Engine
 from publican.engine.job import Close, Report
+from publican.hardware.nvml import free_bytes, load_nvml
 from publican.host import executor_for, frames
 from publican.host.options import WorkerSpec
 
@@ -43,6 +44,7 @@ def main() -> None:
 
 def _start(spec: WorkerSpec, out: BinaryIO) -> Engine | None:
     began = time.perf_counter()
+    gpu_free = _gpu_free(spec)
     try:
         executor = executor_for.build(spec, _Progress(out))
     except PublicanError as error:
@@ -60,7 +62,8 @@ def _start(spec: WorkerSpec, out: BinaryIO) -> Engine | None:
         _send(out, report)
 
     engine = Engine(executor, spec.vocabulary, emit, spec.max_running, spec.budget, spec.max_guessing)
-    _send(out, frames.Ready(executor.info, time.perf_counter() - began, _resident_bytes()))
+    gpu_bytes = max(0, gpu_free - _gpu_free(spec))
+    _send(out, frames.Ready(executor.info, time.perf_counter() - began, _resident_bytes(), gpu_bytes))
     return engine
 
 
@@ -92,6 +95,12 @@ class _Progress:
         if now >= self._due_s or done == total:
             self._due_s = now + _PROGRESS_EVERY_S
             _send(self._out, frames.Loading(done, total))
+
+
+def _gpu_free(spec: WorkerSpec) -> int:
+    """Free memory of all GPUs, where the model uses them and the driver tells."""
+    uses_gpus = spec.backend == "cuda" or (spec.loader == "llama" and spec.gpu_layers != 0)
+    return free_bytes(load_nvml()) if uses_gpus else 0
 
 
 def _resident_bytes() -> int:

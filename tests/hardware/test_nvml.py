@@ -5,7 +5,7 @@ from __future__ import annotations
 import pynvml
 import pytest
 
-from publican.hardware.nvml import held_by, load_nvml, read_gpus
+from publican.hardware.nvml import free_bytes, load_nvml, read_gpus
 from publican.hardware.sizes import GIB
 from tests.hardware.fake_nvml import Card, FakeNvml
 
@@ -31,7 +31,6 @@ def test_a_driver_that_does_not_tell_who_holds_what():
     nvml = FakeNvml(Card(processes={10: None}, free=10 * GIB))
     (gpu,) = read_gpus(nvml, RAM).found
     assert (gpu.free_bytes, gpu.others_bytes) == (10 * GIB, 0)
-    assert held_by(nvml, 10) is None
 
 
 def test_memory_that_is_shared_with_the_processor():
@@ -61,14 +60,12 @@ def test_no_binding_no_driver_no_card():
     assert "nvidia-ml-py" in read_gpus(None, RAM).note
     assert "Not Found" in read_gpus(FakeNvml(driver=False), RAM).note
     assert "no NVIDIA GPU" in read_gpus(FakeNvml(), RAM).note
-    assert held_by(None, 1) is None
-    assert held_by(FakeNvml(driver=False), 1) is None
+    assert free_bytes(None) == free_bytes(FakeNvml(driver=False)) == free_bytes(FakeNvml()) == 0
 
 
-def test_what_one_process_holds_of_all_cards():
-    nvml = FakeNvml(Card(processes={10: 2 * GIB}), Card(processes={10: GIB, 11: GIB}))
-    assert held_by(nvml, 10) == 3 * GIB
-    assert held_by(nvml, 99) is None
+def test_what_is_free_of_all_cards():
+    assert free_bytes(FakeNvml(Card(free=10 * GIB), Card(free=GIB))) == 11 * GIB
+    assert free_bytes(FakeNvml(Card(total=None))) == 0
 
 
 def test_the_real_binding_has_every_function_that_the_fake_has():

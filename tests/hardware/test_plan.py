@@ -61,7 +61,7 @@ def test_a_split_by_hand():
     assert 13 * GIB < first.weight_bytes + first.kv_bytes <= 14 * GIB
     one = planner("llama-2-7b", "cuda", machine(24, 24), cut=Cut(split=(0, 1))).plan(Load(4_096))
     assert layers(one)[0] == 32
-    assert one.shares[0].device.name.startswith("1:")
+    assert one.shares[0].device.name.startswith("GPU 1")
 
 
 def test_libllama_leaves_in_memory_what_is_too_much():

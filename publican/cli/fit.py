@@ -1,0 +1,170 @@
+"""`publican fit`: whether a model fits, before a byte of it is fetched or loaded; for this machine, or for one in words."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from publican.cli import show
+from publican.cli.fit_json import report_body
+from publican.cli.fit_show import print_measured, print_report
+from publican.cli.network import network_from, network_options
+from publican.cli.options import load_settings, models_dir, settings_options
+from publican.cli.serve import load_options
+from publican.core.errors import ModelNotFound, SettingsError
+from publican.core.model import Checkpoint
+from publican.executors.native.loading import objection
+from publican.hardware.machine import Machine, described_machine, read_this_machine
+from publican.hardware.shapes import SHAPES, shape_of
+from publican.hardware.sizes import parse_size, parse_sizes
+from publican.host.choose import Available, choose
+from publican.host.fit_report import make_report
+from publican.host.fit_shape import ShapedModel, described_model, shape_model
+from publican.host.library import ModelLibrary, available
+from publican.host.options import LoadOptions
+from publican.host.worker_process import WorkerPort
+from publican.settings import Settings
+from publican.store.catalogue import StoredModel, find_model
+from publican.store.checkpoint import open_checkpoint
+
+_SETTINGS = (
+    "models_dir",
+    "loader",
+    "backend",
+    "ctx",
+    "users",
+    "max_running",
+    "gpu_layers",
+    "gpu_split",
+    "kv_type",
+    "alpha",
+    "rope_factor",
+    "rope_scaling",
+    "quality",
+)
+_DOES_NOT_FIT = 1
+_FILE_WIDTH = 160
+
+
+@click.command("fit")
+@click.argument("model", required=False)
+@click.option(
+    "--gpu", metavar="SIZES", help="For a machine with these GPUs instead of this one: 24GB, or 24GB,24GB; 0 is none."
+)
+@click.option("--ram", metavar="SIZE", help="Main memory of that machine. [default: 32GB]")
+@click.option("--bits", type=click.FloatRange(1, 32), help="Bits per weight of a model that is only named. [default: 4]")
+@click.option("--group", type=click.IntRange(0), default=128, show_default=True, help="Weights that share a scale; 0: none do.")
+@click.option("--check", is_flag=True, help="Load it, and compare the plan with what is then in memory.")
+@click.option("--json", "as_json", is_flag=True, help="Say it to a program.")
+@network_options
+@settings_options(*_SETTINGS)
+def command(model: str | None, **flags: Any) -> None:
+    """Say whether MODEL fits, for how long a context and how many people, and what would help. Loads nothing.
+
+    \b
+    a name or a path     of a model that is here
+    org/repo[:quant]     of one at the hub, from its headers
+    llama-2-13b          or another well-known shape, with --bits
+
+    The exit status is 1 if what was asked for does not fit.
+    """
+    names = ("gpu", "ram", "bits", "group", "check", "as_json")
+    own = {name: flags.pop(name) for name in names}
+    network = network_from(os.environ, Path.home(), flags)
+    values = load_settings(flags).values
+    options = load_options(values)
+    elsewhere = _machine_in_words(own["gpu"], own["ram"])
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
+    read = partial(read_this_machine, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if own["check"]:
+        if elsewhere is not None:
+            raise SettingsError("--check loads the model here; leave --gpu and --ram away.")
+        print_measured(_check(_stored(model, values), values, options, read), console, own["as_json"])
+        return
+    machine = elsewhere or read()
+    shaped, here, is_here = _model(model, values, own, network, machine)
+    if elsewhere is not None:
+        here = replace(here, cuda=bool(machine.gpus), cpu=True, llama=True, llama_gpu=True)
+    chosen = choose(options.loader, options.backend, here)
+    if chosen.loader == "llama" and not here.llama_gpu:
+        machine = replace(machine, gpus=())
+    report = make_report(shaped, chosen, options, machine)
+    disk_free = None if is_here else _disk_free(models_dir(values))
+    if own["as_json"]:
+        console.print_json(data=report_body(report, disk_free))
+    else:
+        print_report(report, disk_free, console)
+    if not report.fits:
+        sys.exit(_DOES_NOT_FIT)
+
+
+def _machine_in_words(gpus: str | None, ram: str | None) -> Machine | None:
+    if gpus is None and ram is None:
+        return None
+    sizes = tuple(size for size in parse_sizes(gpus or "0") if size)
+    return described_machine(sizes, parse_size(ram or "32GB"), num_cores=8)
+
+
+def _model(
+    asked: str | None, values: Settings, own: dict[str, Any], network: Any, machine: Machine
+) -> tuple[ShapedModel, Available, bool]:
+    """The model, what could run it here, and whether its files are here: by its name, at the hub, or by its shape."""
+    try:
+        checkpoint = open_checkpoint(_stored(asked, values).path)
+        return shape_model(checkpoint), available(checkpoint), True
+    except ModelNotFound:
+        if asked is None:
+            raise
+        if asked.strip().lower() in SHAPES:
+            shape = described_model(asked, shape_of(asked), own["bits"] or 4, own["group"])
+            return shape, _anything(None, is_gguf=own["bits"] is None), False
+        if "/" not in asked:
+            raise ModelNotFound(asked, tuple(SHAPES)) from None
+    checkpoint = asyncio.run(_remote(asked, values, network, machine))
+    return shape_model(checkpoint), _anything(objection(checkpoint), checkpoint.format == "gguf"), False
+
+
+async def _remote(asked: str, values: Settings, network: Any, machine: Machine) -> Checkpoint:
+    from publican.host.fit_remote import remote_checkpoint
+    from publican.host.judge import make_judge
+
+    checkpoint, reason = await remote_checkpoint(asked, network, make_judge(machine, values.ctx, values.users))
+    click.echo(f"{asked}: {checkpoint.name}, {reason}", err=True)
+    return checkpoint
+
+
+def _anything(native_objection: str | None, is_gguf: bool) -> Available:
+    """What a machine could have installed, for a model that nobody has."""
+    return Available(False, True, True, native_objection, is_gguf, llama_gpu=True)
+
+
+def _stored(asked: str | None, values: Settings) -> StoredModel:
+    from publican.store.default_model import DEFAULT_MODEL
+
+    name = asked or values.model or "default"
+    return find_model(DEFAULT_MODEL.file_name if name == "default" else name, models_dir(values), allow_path=True)
+
+
+def _disk_free(folder: Path) -> int:
+    """Of the disk that the models folder is on, or will be."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _check(stored: StoredModel, values: Settings, options: LoadOptions, read: Callable[[], Machine]) -> Any:
+    from publican.host.fit_check import check
+
+    library = ModelLibrary(models_dir(values), options, WorkerPort, values.max_queue, read)
+    with show.loading(stored.name) as progress:
+        return asyncio.run(check(library, stored, options, progress))
