@@ -20,6 +20,7 @@ _COMMANDS = {
     "list": "List the models that are here, with their disk use.",
     "verify": "Hold models to their hashes, byte for byte.",
     "rm": "Delete models.",
+    "fit": "Say whether a model fits, and how much context for how many people.",
     "config": "Print the effective settings, and where each came from.",
     "bench": "Measure a server or an engine.",
 }
