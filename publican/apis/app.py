@@ -45,6 +45,8 @@ from publican.apis.server import Authenticate, Server
 from publican.apis.sockets import session
 from publican.apis.tabby import routes as tabby
 from publican.apis.tabby.errors import TABBY
+from publican.apis.tgi import routes as tgi
+from publican.apis.tgi.errors import TGI
 from publican.apis.vllm import routes as vllm
 from publican.apis.vllm.errors import VLLM
 from publican.core.backend import Host
@@ -52,7 +54,7 @@ from publican.core.errors import InvalidRequest, PublicanError
 
 SOCKETS: tuple[SocketRoute, ...] = tuple(ooba_streams.sockets())
 
-DIALECTS: tuple[Dialect, ...] = (ANTHROPIC, OOBA_OPENAI, TABBY, OPENAI, KOBOLD, OLLAMA, OOBA, LLAMACPP, VLLM, house.HOUSE)
+DIALECTS: tuple[Dialect, ...] = (ANTHROPIC, OOBA_OPENAI, TABBY, OPENAI, KOBOLD, OLLAMA, OOBA, TGI, LLAMACPP, VLLM, house.HOUSE)
 """Who answers for a path that is not there: the first with a prefix that fits."""
 
 
@@ -67,6 +69,7 @@ def all_routes() -> tuple[Route, ...]:
         *kobold.routes(),
         *ollama.routes(),
         *ooba.routes(),
+        *tgi.routes(),
         *tabby.routes(),
         *vllm.routes(),
         *llamacpp.routes(),

@@ -103,6 +103,11 @@ def anthropic(values: Values) -> dict[int, str]:
     return {0: "".join(texts)} if texts else {}
 
 
+def tgi(values: Values) -> dict[int, str]:
+    texts = [value["token"]["text"] for value in values if not value["token"]["special"]]
+    return {0: "".join(texts)} if texts else {}
+
+
 WHAT_A_STREAM_SAYS: dict[str, Callable[[Values], dict[int, str]]] = {
     "openai": openai,
     "responses": responses,
@@ -111,6 +116,7 @@ WHAT_A_STREAM_SAYS: dict[str, Callable[[Values], dict[int, str]]] = {
     "tabby": tabby,
     "anthropic": anthropic,
     "kobold": kobold,
+    "tgi": tgi,
     "ollama": ollama,
 }
 """The text of each choice in the messages of a stream."""
