@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,9 @@ def _what_to_serve(values: Settings) -> tuple[Library, str]:
     if values.loader == "fake":
         return FakeLibrary(make_port), values.model or "fake"
     options, folder = load_options(values), models_dir(values)
-    puller = Puller(folder, network_from(os.environ, Path.home()), options, read_this_machine)
-    library = ModelLibrary(folder, options, make_port, values.max_queue, puller=puller)
+    machine = partial(read_this_machine, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    puller = Puller(folder, network_from(os.environ, Path.home()), options, machine)
+    library = ModelLibrary(folder, options, make_port, values.max_queue, machine, puller)
     stored = find_or_fetch(values.model, library.folder)
     library.add(stored)
     return library, stored.name

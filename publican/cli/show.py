@@ -13,6 +13,7 @@ from publican.cli.listening import address_of, is_exposed
 from publican.core.backend import ModelCard
 from publican.host.host import Library, ModelHost
 from publican.host.library import ModelLibrary
+from publican.host.measured import compare
 from publican.settings import Settings
 
 Report = Callable[[int, int], None]
@@ -39,7 +40,7 @@ def loading(name: str) -> Iterator[Report]:
 def banner(values: Settings, key: str | None, card: ModelCard, host: ModelHost, library: Library) -> None:
     """Where it is, what it serves, and a line to try it with."""
     console = Console(highlight=False)
-    rows = [("model", card.name), ("context", _context(card, library)), ("loader", _loader(card, host, library))]
+    rows = [("model", card.name), ("loader", _loader(card, host, library)), *_decisions(card, library), *_memory(host)]
     for url in _urls(values, values.port):
         rows.append(("API", f"{url}/v1  (OpenAI)   {url}/api  (text-generation-webui 2023)"))
     if values.stream_port:
@@ -48,7 +49,7 @@ def banner(values: Settings, key: str | None, card: ModelCard, host: ModelHost, 
         rows.append(("key", key if values.api_key is None else "(as set)"))
     console.print()
     for name, text in rows:
-        console.print(f"[bold]{name:>8}[/]  {text}", soft_wrap=True)
+        console.print(f"[bold]{name:>9}[/]  {text}", soft_wrap=True)
     console.print("\nTry it:\n")
     print(_curl(_urls(values, values.port)[0], key), flush=True)
     console.print("\nCtrl-C stops it.\n")
@@ -61,11 +62,19 @@ def _curl(url: str, key: str | None) -> str:
     return f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{auth} -d '{body}'"
 
 
-def _context(card: ModelCard, library: Library) -> str:
-    text = f"{card.context_len:,} tokens"
-    if isinstance(library, ModelLibrary) and library.last_opened is not None:
-        text += f"  ({library.last_opened.fit.why})"
-    return text
+def _decisions(card: ModelCard, library: Library) -> list[tuple[str, str]]:
+    """What was settled about loading, each with its reason, and the flag that settles it otherwise."""
+    if not isinstance(library, ModelLibrary) or library.last_opened is None:
+        return [("context", f"{card.context_len:,} tokens")]
+    settled = [each for each in library.last_opened.fit.decisions if each.name != "loader"]
+    return [(each.name, f"{each.value}  ({each.why})  [dim]{each.flag}[/]") for each in settled]
+
+
+def _memory(host: ModelHost) -> list[tuple[str, str]]:
+    """What the model holds now, beside what was planned for this moment."""
+    if host.model is None or host.model.ready is None:
+        return []
+    return [("held", str(memory)) for memory in compare(host.model.spec.planned_bytes, host.model.ready)]
 
 
 def _loader(card: ModelCard, host: ModelHost, library: Library) -> str:

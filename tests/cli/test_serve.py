@@ -41,6 +41,15 @@ def test_it_says_how_to_reach_it(server):
         assert said in server.output
 
 
+def test_every_choice_is_printed_with_its_reason(server):
+    lines = {line.split()[0]: line for line in server.output.splitlines() if line.strip()}
+    assert "(asked for)  --ctx" in lines["context"]
+    assert "4 at full length" in lines["room"]
+    assert "bf16" in lines["cache"] or "f32" in lines["cache"]
+    assert "the model's own" in lines["positions"]
+    assert "planned" in lines["held"]
+
+
 def test_the_printed_line_works(server):
     (line,) = [line for line in server.output.splitlines() if line.startswith("curl ")]
     answer = subprocess.run(line.replace("curl ", "curl -s ", 1), shell=True, capture_output=True, check=True).stdout
