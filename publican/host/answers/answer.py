@@ -39,6 +39,10 @@ class Answer:
         return self._reading.tools
 
     @property
+    def strict(self) -> bool:
+        return self._reading.forced
+
+    @property
     def num_committed(self) -> int:
         """How many characters of the text have become parts."""
         return self._source.num_committed

@@ -52,6 +52,7 @@ class Source:
 
     def commit(self) -> str:
         """What was read stays read; returns it."""
+        assert self.at >= 0, "what was committed was given back"
         raw = self.raw
         self.num_committed += self.at
         self.text, self.at = self.text[self.at :], 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,3 +175,18 @@ def test_which_tags() -> None:
 )
 def test_a_thought_that_the_prompt_opens(text: str, continued: str | None, opened: Tags | None) -> None:
     assert opened_in(text, continued, with_common(())) == opened
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
+def test_half_a_call_is_not_taken_for_a_whole_one(format) -> None:
+    """Cut anywhere before its arguments are complete, a call's arguments are no JSON: nobody carries out half of it."""
+    call = CALLS[3]
+    text = format.write([call])
+    for cut in range(len(text)):
+        found = read(calling(format), [text[:cut]])
+        for _, arguments, _ in found.calls.values():
+            try:
+                whole = json.loads(arguments)
+            except ValueError:
+                continue
+            assert whole in (call.arguments, {"about": call.arguments["about"]}), text[:cut]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from publican.host.answers.formats.format import Call, CallFormat
 from publican.host.answers.formats.table import FORMATS
+from publican.host.answers.formats.tagged import TaggedFormat
 from publican.host.answers.marks import Marks
 from tests.host.answers.asked import CALLS, calling, cut_at, read, read_at_every_cut
 
@@ -93,3 +94,16 @@ def test_any_arguments_come_back_from_json(format: CallFormat, data: st.DataObje
     text = format.write(calls)
     found = read(calling(format), cut_at(text, data.draw(st.lists(st.integers(0, 300), max_size=5))))
     assert found.parsed == calls
+
+
+@pytest.mark.parametrize(
+    "format", [f for f in FORMATS if isinstance(getattr(f, "first", f), TaggedFormat)], ids=lambda f: f.name
+)
+def test_ends_that_are_forgotten(format: CallFormat) -> None:
+    """Small models forget to end a value; the next one, or the end of the call, ends it."""
+    end = getattr(format, "first", format).value_end
+    for calls in ([CALLS[0]], [CALLS[1]], list(CALLS[:3])):
+        text = format.write(calls)
+        at = text.index(end)
+        forgotten = text[:at].rstrip("\n") + "\n" + text[at + len(end) :]
+        assert read_at_every_cut(calling(format), forgotten).parsed == calls

@@ -26,6 +26,11 @@ class Sink(Protocol):
         """The offered tools by name."""
         ...
 
+    @property
+    def strict(self) -> bool:
+        """Whether a grammar has seen to it that calls are well written, so that what looks like a slip is none."""
+        ...
+
     def begin(self, name: str) -> None:
         """A call of `name` begins; the one before has ended."""
         ...

@@ -61,17 +61,20 @@ class GemmaFormat:
         while True:
             yield from source.skip_space(",")
             key, mark = yield from source.until(self._behind_key)
+            if not mark:
+                sink.end()  # it broke off, and is left open, so that nobody takes a part of the call for the whole
+                return True
             if mark != ":":
                 if mark == _CLOSE:
                     source.at -= len(mark)
                 break
             start = source.at
-            there = yield from skip_literal(source, (_QUOTE,), ",}", escapes=False)
+            if not (yield from skip_literal(source, (_QUOTE,), ",}", escapes=False)):
+                sink.end()
+                return True
             text = source.text[start : source.at].strip()
             sink.arguments(f"{', ' if num_values else '{'}{json_text.dump(key.replace(_QUOTE, '').strip())}: {_as_json(text)}")
             num_values += 1
-            if not there:
-                break
         sink.arguments("}" if num_values else "{}")
         sink.end()
         return True

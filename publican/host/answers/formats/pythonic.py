@@ -92,14 +92,16 @@ class PythonFormat:
         while True:
             yield from source.skip_space(",")
             start = source.at
-            ended = not (yield from skip_literal(source, PYTHON_QUOTES, ",)"))
+            if not (yield from skip_literal(source, PYTHON_QUOTES, ",)")):
+                sink.end()  # it broke off, and is left open, so that nobody takes a part of the call for the whole
+                return True
             text = source.text[start : source.at].strip()
             if text:
                 key, value = _key_and_value(text, keys[num_values : num_values + 1])
                 sink.arguments(f"{', ' if num_values else '{'}{json_text.dump(key)}: {value}")
                 num_values += 1
-            if ended or source.text[source.at] == ")":
-                source.at += not ended
+            if source.text[source.at] == ")":
+                source.at += 1
                 sink.arguments("}" if num_values else "{}")
                 sink.end()
                 return True

@@ -80,9 +80,13 @@ class TaggedFormat:
     @cached_property
     def _behind_value(self) -> Marks:
         """The first two are for models that forget to end a value."""
-        end = self.value_end.strip()
         forgotten = "\n" + self.key_open.strip(), "\n" + self.call_close.strip()
-        return Marks((*forgotten, end, *(["\n" + end] if self.value_end.startswith("\n") else [])))
+        return Marks((*forgotten, *self._value_ends.strings))
+
+    @cached_property
+    def _value_ends(self) -> Marks:
+        end = self.value_end.strip()
+        return Marks((end, *(["\n" + end] if self.value_end.startswith("\n") else [])))
 
     def read(self, source: Source, sink: Sink) -> Step[bool]:
         num_calls = 0
@@ -124,10 +128,13 @@ class TaggedFormat:
                 break
             key, is_text = self._key(key, tool)
             sink.arguments(f"{', ' if num_keys else '{'}{json_text.dump(key)}: ")
-            yield from self._pass_value(source, sink, is_text)
+            mark = yield from self._pass_value(source, sink, is_text)
+            if not mark:
+                break
             num_keys += 1
-        sink.arguments("}" if num_keys else "{}")
-        sink.end()
+        if mark or ((yield from source.peek()) and not self._in_call.may_begin(source.text, source.at)):
+            sink.arguments("}" if num_keys else "{}")
+        sink.end()  # else it broke off, and is left open, so that nobody takes a part of it for the whole
         return True
 
     def _key(self, text: str, tool: Tool | None) -> tuple[str, bool | None]:
@@ -142,16 +149,24 @@ class TaggedFormat:
         kinds = types_of(properties(tool)[key])
         return key, True if kinds == {"string"} else None if not kinds or "string" in kinds else False
 
-    def _pass_value(self, source: Source, sink: Sink, is_text: bool | None) -> Step[None]:
+    def _pass_value(self, source: Source, sink: Sink, is_text: bool | None) -> Step[str]:
+        """Read a value and its end, which is empty if it broke off."""
         if self.key_end.endswith("\n") and (yield from source.peek()) == "\n":
             source.at += 1
-        if not is_text:
-            value, mark = yield from source.until(self._behind_value)
-            sink.arguments(_as_json(value, is_text))
+        ends = self._value_ends if sink.strict else self._behind_value
+        if is_text:
+            sink.arguments('"')
+            mark = yield from source.pass_until(ends, lambda text: sink.arguments(json_text.dump(text)[1:-1]))
+            self._leave_forgotten(source, mark)
+            sink.arguments('"' if mark else "")
         else:
-            sink.arguments('"')
-            mark = yield from source.pass_until(self._behind_value, lambda text: sink.arguments(json_text.dump(text)[1:-1]))
-            sink.arguments('"')
+            value, mark = yield from source.until(ends)
+            self._leave_forgotten(source, mark)
+            sink.arguments(_as_json(value, is_text) if mark else "")
+        return mark
+
+    def _leave_forgotten(self, source: Source, mark: str) -> None:
+        """A value that was not ended is followed by what comes next: give that back, all but the line end before it."""
         if mark in self._behind_value.strings[:2]:
             source.at -= len(mark) - 1
 
