@@ -11,6 +11,7 @@ Operations wait for the next step, as the engine's do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,7 @@ class Drive:
     def step(self, rows: Mapping[int, Sequence[int]], num_logits: int | None = 1) -> dict[int, np.ndarray]:
         """Compute; returns each slot's logits [rows wanted, V]."""
         plan = self.plan(rows, num_logits)
-        logits = np.asarray(self.executor.execute(plan).logits).copy()  # a copy: they are valid until the next step
+        logits = on_host(self.executor.execute(plan).logits).copy()  # they are valid until the next step
         ends = np.cumsum([row.num_logits for row in plan.rows])
         return {row.slot: logits[end - row.num_logits : end] for row, end in zip(plan.rows, ends, strict=True)}
 
@@ -131,3 +132,8 @@ class Drive:
     def free(self, slot: int) -> None:
         self._ops += self.book.release(slot)
         self.lengths[slot] = 0
+
+
+def on_host(array: Any) -> np.ndarray:
+    """An executor's array as NumPy's, from whatever device."""
+    return np.asarray(array.cpu() if hasattr(array, "cpu") else array)
