@@ -81,14 +81,15 @@ class Parameter:
         if self.kind in _KIND_TEXTS:
             return _KIND_TEXTS[self.kind]
         kind = "a whole number" if self.kind is int else "a number"
-        above = f"above {self.low:g}" if self.low_open else f"at least {self.low:g}"
+        low, high = (f"{int(n):,}" if self.kind is int and not math.isinf(n) else f"{n:g}" for n in (self.low, self.high))
+        above = f"above {low}" if self.low_open else f"at least {low}"
         if math.isinf(self.low) and math.isinf(self.high):
             return kind
         if math.isinf(self.high):
             return f"{kind}, {above}"
         if math.isinf(self.low):
-            return f"{kind}, at most {self.high:g}"
-        return f"{kind}, {above} and at most {self.high:g}"
+            return f"{kind}, at most {high}"
+        return f"{kind}, {above} and at most {high}"
 
     def check(self, value: Any) -> None:
         """Raises InvalidParameter, with the range, unless `value` is one this parameter can take."""

@@ -33,8 +33,9 @@ _OF_PRESETS = frozenset(
 """What a preset of ooba's replaces, whether it names it or not."""
 
 _ALL_ORDER_NAMES = ("sampler_priority", "order", "sampler_order", "samplers")
-_ZERO_RANGE_IS_OFF = ("kobold", "llamacpp", "ollama", "tabby")
-_ZERO_DRY_RANGE_IS_OFF = ("llamacpp", "ollama")
+ZERO_RANGE_IS_OFF = ("kobold", "llamacpp", "ollama", "tabby")
+"""Where a range of 0 means no penalties at all."""
+ZERO_DRY_RANGE_IS_OFF = ("llamacpp", "ollama")
 
 
 def sampling_params(
@@ -165,10 +166,10 @@ def _resolved(dialect: str, body: Mapping[str, Any], sent: Mapping[str, Any], va
 
 def _resolve_ranges(dialect: str, body: Mapping[str, Any], sent: Mapping[str, Any], values: dict[str, Any]) -> None:
     """Our range 0 is "all of it"; where a peer's 0 is "none of it", the strength becomes neutral instead."""
-    if dialect in _ZERO_RANGE_IS_OFF and _says_zero("repetition_penalty_range", dialect, body):
+    if dialect in ZERO_RANGE_IS_OFF and _says_zero("repetition_penalty_range", dialect, body):
         for name in ("repetition_penalty", "presence_penalty", "frequency_penalty"):
             values.pop(name, None)
-    if dialect in _ZERO_DRY_RANGE_IS_OFF and _says_zero("dry_range", dialect, body):
+    if dialect in ZERO_DRY_RANGE_IS_OFF and _says_zero("dry_range", dialect, body):
         values.pop("dry_multiplier", None)
     if dialect in OOBA and "dry_range" not in sent and "repetition_penalty_range" in values:
         values["dry_range"] = values["repetition_penalty_range"]
