@@ -191,13 +191,19 @@ def _describe(stored: StoredModel) -> ModelInfo:
 def available(checkpoint: Checkpoint) -> Available:
     """What could run this model on this machine."""
     return Available(
-        cuda=False,
+        cuda=_has_cuda(),
         cpu=_has_cpu_library(),
         llama=importlib.util.find_spec("llama_cpp") is not None,
         llama_gpu=_llama_has_gpu(),
         native_objection=objection(checkpoint),
         is_gguf=checkpoint.format == "gguf",
     )
+
+
+def _has_cuda() -> bool:
+    """torch, Triton and an NVIDIA card that the driver knows. torch itself is for the worker to load."""
+    is_installed = all(importlib.util.find_spec(name) is not None for name in ("torch", "triton"))
+    return is_installed and bool(read_this_machine().gpus)
 
 
 def _has_cpu_library() -> bool:
