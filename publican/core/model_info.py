@@ -31,6 +31,8 @@ class ModelInfo:
         chat_template: the Jinja text that chats are rendered with.
         bos, eos: the texts of the tokens that templates call so; empty for none.
         infill: None for a model that was not taught to fill holes.
+        sampling: the sampling parameters it is best asked with, canonical names and values: what its makers recommend, under
+            what its owner has set. A request is read over them (`core.sampling.wire.sampling_params`, `model_defaults`).
         metadata: single values of the files' own header, by the files' own names. No lists: a vocabulary is long.
     """
 
@@ -48,4 +50,5 @@ class ModelInfo:
     bos: str = ""
     eos: str = ""
     infill: InfillTokens | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
