@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Test publican on a machine that has nothing but Python: `python3 test.py`.
 
-Makes `.venv-test`, installs everything that the tests need, then runs the linters, the import contract, the types and the
-tests. `python3 test.py tests/engine -k prefix` passes its arguments on to pytest and runs only that.
+Makes `.venv-test`, installs everything that the tests need, then runs the linters, the import contract, the types, the
+tests, and those of the C++ operations once more under sanitizers.
+
+`python3 test.py tests/engine -k prefix` passes its arguments on to pytest and runs only that.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         return start.fail(f"the installation stopped with exit status {error.returncode}; the lines above say why.")
     pytest = [[str(python), "-m", "pytest", *sys.argv[1:]]]
-    steps = pytest if sys.argv[1:] else [*checks(python), *pytest]
+    sanitizers = [[str(python), str(start.HERE / "scripts" / "sanitize.py")]] if sys.platform == "linux" else []
+    steps = pytest if sys.argv[1:] else [*checks(python), *pytest, *sanitizers]
     failed = [" ".join(step) for step in steps if not passes(step)]
     if failed:
         print("\nfailed:\n  " + "\n  ".join(failed))

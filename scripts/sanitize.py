@@ -31,11 +31,19 @@ LIBRARIES = {"address": "libasan.so", "undefined": "libubsan.so"}
 def main(arguments: list[str]) -> int:
     split = arguments.index("--") if "--" in arguments else len(arguments)
     names, rest = arguments[:split] or list(FLAGS), arguments[split + 1 :]
-    return max(_run(name, rest) for name in names)
+    try:
+        compiler = compiling.find_compiler()
+    except compiling.NoCompiler as error:
+        print(f"nothing is sanitized here: {error}")
+        return 0
+    lacking = [LIBRARIES[name] for name in names if not Path(_runtime(compiler, LIBRARIES[name])).is_absolute()]
+    if lacking:
+        print(f"nothing is sanitized here: {lacking[0]} is not installed; use g++ with its sanitizers ($CXX).")
+        return 0
+    return max(_run(compiler, name, rest) for name in names)
 
 
-def _run(name: str, pytest_arguments: list[str]) -> int:
-    compiler = compiling.find_compiler()
+def _run(compiler: compiling.Compiler, name: str, pytest_arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / compiling.LIBRARY_NAME
         print(f"{name}: compiling", flush=True)
@@ -52,12 +60,9 @@ def _run(name: str, pytest_arguments: list[str]) -> int:
 
 
 def _runtime(compiler: compiling.Compiler, name: str) -> str:
-    """Where the compiler keeps a sanitizer's run-time library."""
+    """Where the compiler keeps a sanitizer's run-time library; its bare name if it has none."""
     query = [*compiler.command, f"-print-file-name={name}"]
-    path = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
-    if not Path(path).is_absolute():
-        raise SystemExit(f"{name} is not installed; use g++ with its sanitizers ($CXX).")
-    return path
+    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -71,7 +71,10 @@ def find_compiler() -> Compiler:
     """
     named = os.environ.get("CXX")
     if named:
-        return Compiler(tuple(shlex.split(named)), is_zig="zig" in named)
+        command = tuple(shlex.split(named))
+        if not shutil.which(command[0]):
+            raise NoCompiler(f"$CXX is {named!r}, and there is no such program")
+        return Compiler(command, is_zig="zig" in named)
     # On Windows these names are one of several things, with run-time libraries that are elsewhere; zig brings what it needs.
     for name in () if sys.platform == "win32" else ("c++", "g++", "clang++"):
         path = shutil.which(name)

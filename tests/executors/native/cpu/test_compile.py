@@ -46,6 +46,9 @@ def test_the_order_of_compilers(nothing: Path, monkeypatch: pytest.MonkeyPatch) 
     gxx = _script(nothing / "g++", "exit 0")
     assert compiling.find_compiler() == compiling.Compiler((str(gxx),))
     monkeypatch.setenv("CXX", "ccache clang++ -v")
+    with pytest.raises(compiling.NoCompiler, match="there is no such program"):
+        compiling.find_compiler()
+    _script(nothing / "ccache", "exit 0")
     assert compiling.find_compiler().command == ("ccache", "clang++", "-v")
 
 
