@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from publican.core.ids import TokenId
@@ -30,8 +31,14 @@ _INFILL_NAMES = (
 """What the families call the tokens around a hole: StarCoder's and Qwen's, Granite's, DeepSeek's, CodeLlama's."""
 
 
-def describe(stored: StoredModel, checkpoint: Checkpoint, vocabulary: Vocabulary, templates: ChatTemplates) -> ModelInfo:
-    """Everything about it that does not need it loaded."""
+def describe(
+    stored: StoredModel,
+    checkpoint: Checkpoint,
+    vocabulary: Vocabulary,
+    templates: ChatTemplates,
+    sampling: Mapping[str, Any] = MappingProxyType({}),
+) -> ModelInfo:
+    """Everything about it that does not need it loaded. `sampling`: see `ModelInfo`."""
     spec = checkpoint.spec
     key = "general.architecture" if checkpoint.format == "gguf" else "model_type"
     return ModelInfo(
@@ -48,6 +55,7 @@ def describe(stored: StoredModel, checkpoint: Checkpoint, vocabulary: Vocabulary
         chat_template=templates.source,
         bos=templates.bos,
         eos=templates.eos,
+        sampling=dict(sampling),
         infill=_infill(checkpoint.metadata, vocabulary),
         metadata=_single_values(checkpoint.metadata),
     )

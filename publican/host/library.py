@@ -6,7 +6,6 @@ Reading headers and tokenizers takes up to a second, on a thread; the event loop
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
@@ -18,16 +17,17 @@ from publican.core.backend import ModelCard, PullProgress
 from publican.core.errors import InvalidParameter, ModelNotFound, Unsupported
 from publican.core.model import Checkpoint
 from publican.core.model_info import ModelInfo
+from publican.core.presets import Presets
 from publican.engine.budget import BudgetConfig
-from publican.executors.native.cpu.library import LibraryMissing, load_library
-from publican.executors.native.loading import objection
 from publican.hardware.machine import Machine, read_this_machine
-from publican.host.choose import Available, Chosen, choose
+from publican.host.available import available
+from publican.host.choose import Chosen, choose
 from publican.host.describe import describe
 from publican.host.fit import Fit, fit
 from publican.host.fit_shape import shape_model
 from publican.host.guessing import max_guessing
 from publican.host.model import LoadedModel, ModelDescription
+from publican.host.model_settings import model_settings, ways_of
 from publican.host.options import LoadOptions, WorkerSpec
 from publican.host.port import EnginePort
 from publican.host.prompts import Prompter
@@ -105,7 +105,7 @@ class ModelLibrary:
 
     async def describe(self, name: str) -> ModelInfo:
         stored = self._elsewhere.get(name) or find_model(name, self.folder)
-        return await asyncio.to_thread(_describe, stored)
+        return await asyncio.to_thread(_describe, stored, self._options)
 
     async def pull(self, source: str) -> AsyncIterator[PullProgress]:
         if self._puller is None:
@@ -141,7 +141,8 @@ class ModelLibrary:
             machine = replace(machine, gpus=())
         fitted = fit(shape_model(checkpoint), chosen, options, machine)
         tokenizer = load_tokenizer(checkpoint)
-        templates = template_for(checkpoint, tokenizer.vocabulary)
+        own = model_settings(checkpoint, Presets(options.presets_dir))
+        templates = template_for(checkpoint, tokenizer.vocabulary, ways_of(own, options))
         prompter = Prompter(tokenizer, templates, fitted.context_len)
         spec = WorkerSpec(
             loader=chosen.loader,
@@ -166,7 +167,7 @@ class ModelLibrary:
             budget=BudgetConfig(target_s=options.target_ms / 1e3),
         )
         self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec)
-        info = describe(stored, checkpoint, tokenizer.vocabulary, templates)
+        info = describe(stored, checkpoint, tokenizer.vocabulary, templates, own.sampling)
         description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
         return LoadedModel(description, spec, prompter, self._make_port, self._max_waiting)
 
@@ -182,41 +183,9 @@ class ModelLibrary:
         return replace(self._options, context_len=asked)
 
 
-def _describe(stored: StoredModel) -> ModelInfo:
+def _describe(stored: StoredModel, options: LoadOptions) -> ModelInfo:
     checkpoint = open_checkpoint(stored.path)
     vocabulary = load_tokenizer(checkpoint).vocabulary
-    return describe(stored, checkpoint, vocabulary, template_for(checkpoint, vocabulary))
-
-
-def available(checkpoint: Checkpoint) -> Available:
-    """What could run this model on this machine."""
-    return Available(
-        cuda=_has_cuda(),
-        cpu=_has_cpu_library(),
-        llama=importlib.util.find_spec("llama_cpp") is not None,
-        llama_gpu=_llama_has_gpu(),
-        native_objection=objection(checkpoint),
-        is_gguf=checkpoint.format == "gguf",
-    )
-
-
-def _has_cuda() -> bool:
-    """torch, Triton and an NVIDIA card that the driver knows. torch itself is for the worker to load."""
-    is_installed = all(importlib.util.find_spec(name) is not None for name in ("torch", "triton"))
-    return is_installed and bool(read_this_machine().gpus)
-
-
-def _has_cpu_library() -> bool:
-    try:
-        load_library()
-    except LibraryMissing as error:
-        log.warning("%s Until then native computes in NumPy, which is much slower.", error)
-        return False
-    return True
-
-
-def _llama_has_gpu() -> bool:
-    """Whether libllama was built for NVIDIA cards: then its library for them lies beside the others. Nothing is loaded."""
-    spec = importlib.util.find_spec("llama_cpp")
-    places = spec.submodule_search_locations if spec is not None else None
-    return any(next(Path(place).glob("lib/*ggml-cuda*"), None) is not None for place in places or ())
+    own = model_settings(checkpoint, Presets(options.presets_dir))
+    templates = template_for(checkpoint, vocabulary, ways_of(own, options))
+    return describe(stored, checkpoint, vocabulary, templates, own.sampling)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from publican.core.model import Checkpoint, Rope
@@ -31,6 +32,8 @@ class LoadOptions:
         speculate: whether coming tokens are guessed; left alone, where confirming several costs little more than one.
         quality: slower and more exact arithmetic where a backend has the choice.
         target_ms: how much longer a step may take for prompts while others are being answered.
+        chat_template, tool_calls, thoughts: in place of what the model's own files say; see `model_settings`. Empty for none.
+        templates_dir, presets_dir: the host's own chat templates and sampler presets.
     """
 
     loader: Loader = "auto"
@@ -46,6 +49,11 @@ class LoadOptions:
     speculate: Literal["auto", "ngram", "off"] = "auto"
     quality: bool = False
     target_ms: float = 60.0
+    chat_template: str = ""
+    tool_calls: str = ""
+    thoughts: str = ""
+    templates_dir: Path | None = None
+    presets_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
