@@ -30,6 +30,9 @@ class Settings(BaseModel):
     model: str | None = Field(None, description="The model to serve: a name in the models folder, or a path.")
     models_dir: Path | None = Field(None, description="Where models are kept; by default a folder of the user's own.")
 
+    presets_dir: Path | None = Field(None, description="Your own sampler presets; by default presets beside the models.")
+    templates_dir: Path | None = Field(None, description="Your own chat templates; by default templates beside the models.")
+
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(5000, ge=1, le=65535, description="The port of the API.")
     stream_port: int = Field(5005, ge=0, le=65535, description="The port of the 2023 websocket stream; 0 leaves it out.")
@@ -71,6 +74,11 @@ class Settings(BaseModel):
     target_ms: float = Field(
         60.0, ge=1, le=10_000, description="How much longer a step may take for new prompts while others are being answered."
     )
+    chat_template: str = Field("", description="The chat template to use, by name, in place of the model's own.")
+    tool_calls: str = Field(
+        "", description="How the model writes tool calls, such as hermes; by default told from its template."
+    )
+    thoughts: str = Field("", description="The tag that its thoughts begin with, or none; by default told from its template.")
     in_process: bool = Field(False, description="Run the engine inside the server's process, for debugging.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")

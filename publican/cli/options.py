@@ -65,3 +65,8 @@ def load_settings(flags: dict[str, Any]) -> settings.LoadedSettings:
 
 def models_dir(values: settings.Settings) -> Path:
     return values.models_dir or settings.data_dir(os.environ, Path.home()) / "models"
+
+
+def beside_models(values: settings.Settings, given: Path | None, name: str) -> Path:
+    """The folder that was `given`, or that of `name` beside the models folder."""
+    return given or models_dir(values).parent / name
