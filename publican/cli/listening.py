@@ -12,8 +12,10 @@ import uvicorn
 from publican.apis.app import create_app
 from publican.apis.config import ApiConfig
 from publican.apis.serving import uvicorn_config
+from publican.cli.options import beside_models
 from publican.core.backend import Host
 from publican.core.errors import SettingsError
+from publican.core.presets import Presets
 from publican.core.request import Caller
 from publican.settings import Settings
 
@@ -77,7 +79,12 @@ async def serve(
     host: Host, values: Settings, authenticate: Callable[[str | None], Caller], key_required: bool, sockets: Sockets
 ) -> None:
     """Answer until Ctrl-C. Both ports have all routes: a client of 2023 finds its websocket on either."""
-    config = ApiConfig(loopback_only=not is_exposed(values), key_required=key_required, cors_origins=values.cors_origins)
+    config = ApiConfig(
+        loopback_only=not is_exposed(values),
+        key_required=key_required,
+        cors_origins=values.cors_origins,
+        presets=Presets(beside_models(values, values.presets_dir, "presets")),
+    )
     app = create_app(host, config, authenticate)
     server = uvicorn.Server(uvicorn_config(app, timeout_graceful_shutdown=_SHUTDOWN_S))
     await server.serve(sockets)

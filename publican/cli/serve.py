@@ -14,7 +14,7 @@ import click
 
 from publican.cli import listening, logs, show
 from publican.cli.network import network_from
-from publican.cli.options import load_settings, models_dir, settings_options
+from publican.cli.options import beside_models, load_settings, models_dir, settings_options
 from publican.core.errors import SettingsError
 from publican.gateway.keys import OneKey, OpenDoor, new_key
 from publican.hardware.machine import read_this_machine
@@ -113,6 +113,11 @@ def load_options(values: Settings) -> LoadOptions:
         speculate=values.speculate,
         quality=values.quality,
         target_ms=values.target_ms,
+        chat_template=values.chat_template,
+        tool_calls=values.tool_calls,
+        thoughts=values.thoughts,
+        templates_dir=beside_models(values, values.templates_dir, "templates"),
+        presets_dir=beside_models(values, values.presets_dir, "presets"),
     )
 
 
