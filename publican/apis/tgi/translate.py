@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from publican.apis.asking import Asking
@@ -131,4 +131,6 @@ def _sampling(body: Mapping[str, Any], sent: Parameters, asking: Asking) -> Samp
             raise InvalidParameter("grammar", f"must have a value and be of type {', '.join(_GRAMMARS)}")
         schema = value.get("schema", value) if kind == "json_schema" and isinstance(value, Mapping) else value
         values[_GRAMMARS[kind]] = schema
-    return sampling_from(NAME, values, asking.presets)
+    sampling = sampling_from(NAME, values, asking.presets)
+    # of a distribution that is drawn from greedily every logarithm would be 0; TGI tells the model's own then
+    return replace(sampling, processed_logprobs=False) if sampling.is_greedy else sampling
