@@ -23,14 +23,14 @@ from publican.cli.options import load_settings, models_dir, settings_options
 from publican.cli.serve import load_options
 from publican.core.errors import ModelNotFound, SettingsError
 from publican.core.model import Checkpoint
-from publican.executors.native.loading import objection
 from publican.hardware.machine import Machine, described_machine, read_this_machine
 from publican.hardware.shapes import SHAPES, shape_of
 from publican.hardware.sizes import parse_size, parse_sizes
+from publican.host.available import available, available_for_headers
 from publican.host.choose import Available, choose
 from publican.host.fit_report import make_report
 from publican.host.fit_shape import ShapedModel, described_model, shape_model
-from publican.host.library import ModelLibrary, available
+from publican.host.library import ModelLibrary
 from publican.host.options import LoadOptions
 from publican.host.worker_process import WorkerPort
 from publican.settings import Settings
@@ -131,7 +131,8 @@ def _model(
         if "/" not in asked:
             raise ModelNotFound(asked, tuple(SHAPES)) from None
     checkpoint = asyncio.run(_remote(asked, values, network, machine))
-    return shape_model(checkpoint), _anything(objection(checkpoint), checkpoint.format == "gguf"), False
+    objection = available_for_headers(checkpoint, machine).native_objection
+    return shape_model(checkpoint), _anything(objection, checkpoint.format == "gguf"), False
 
 
 async def _remote(asked: str, values: Settings, network: Any, machine: Machine) -> Checkpoint:

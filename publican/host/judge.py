@@ -1,77 +1,73 @@
-"""What the store is told about models before it fetches them: whether they run here, and how they would lie in memory.
+"""What the store is told of models before it fetches them: whether they run here, and how they would lie in memory.
 
-The store knows neither executors nor memory, so both come to it as functions. Called on threads.
+The store knows neither executors nor memory, so both come to it as functions. What they say is what `host.library` would
+decide if the model were here. Called on threads.
 """
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
+from dataclasses import replace
 
-from publican.core.errors import ModelFileError, PublicanError
+from publican.core.errors import PublicanError, UnsupportedModel
 from publican.core.model import Checkpoint
-from publican.executors.native.loading import objection
-from publican.hardware.engines import KV_TYPES, EngineName, Load
 from publican.hardware.machine import Machine
 from publican.hardware.plan import Devices
-from publican.hardware.planner import Planner
 from publican.hardware.sizes import shown
-from publican.hardware.weights import Weight, bits_per_weight, requantised, weights_of
+from publican.hardware.weights import Weight, bits_per_weight, requantised
+from publican.host.available import available_for_headers
+from publican.host.choose import choose
+from publican.host.fit import engine_of, first_load, make_planner
+from publican.host.fit_shape import shape_model
+from publican.host.options import LoadOptions
 from publican.store.pull.appraise import Judge
 from publican.store.pull.choose import Fitting
 
 _USUAL_CONTEXT = 8_192
 """Where nobody said: what most conversations need, and less than models of today were made for."""
-_BATCH_TOKENS = 512
 _SCALE_BITS = 0.3
 """Of what a quantised weight takes, that is not the weight itself."""
 
 
 def make_judge(machine: Machine, context_len: int | None, num_users: int) -> Judge:
     """For `machine`, with a context (None is the model's own, up to 8,192) for so many people."""
-    return Judge(objection_here, _fits(machine, context_len, num_users))
+    options = LoadOptions(context_len=context_len, num_users=num_users)
 
-
-def objection_here(checkpoint: Checkpoint) -> str | None:
-    """Why nothing here runs this model, from its headers alone; None if something does, or only its data could tell.
-
-    Reads no weights: those of a remote checkpoint are not here.
-    """
-    if checkpoint.format == "gguf" and importlib.util.find_spec("llama_cpp") is not None:
-        return None
-    try:
-        found = objection(checkpoint)
-    except ModelFileError:  # the description is sound as far as it goes, and the rest is not here to be read
-        return None
-    if found and checkpoint.format == "gguf":
-        return f"{found.rstrip('.')} (it is not installed: pip install 'publican[llama]')."
-    return found
-
-
-def _fits(machine: Machine, context_len: int | None, num_users: int) -> Callable[[Checkpoint, int], Fitting | None]:
-    devices = Devices.of(machine)
+    def objection(checkpoint: Checkpoint) -> str | None:
+        return _objection(checkpoint, machine)
 
     def fits(checkpoint: Checkpoint, num_bytes: int) -> Fitting | None:
-        spec = checkpoint.spec
-        if spec is None:
-            return None
         try:
-            weights = _of_size(weights_of(checkpoint), num_bytes)
-            engine = _engine(machine)
-            planner = Planner(engine, spec, weights, devices)
-            wanted = context_len or min(spec.context_len, _USUAL_CONTEXT)
-            load = Load(wanted, num_users, KV_TYPES[engine][0], chunk_len=_BATCH_TOKENS, num_logits=64)
-            users = planner.most_users(load)
-            longest = planner.longest_context(load, max(wanted, spec.context_len))
+            return _fitting(checkpoint, num_bytes, machine, options)
         except PublicanError:
             return None
-        return Fitting(users >= num_users, longest, users, _where(devices))
 
-    return fits
+    return Judge(objection, fits)
 
 
-def _engine(machine: Machine) -> EngineName:
-    return "cuda" if machine.gpus else "cpu"
+def _objection(checkpoint: Checkpoint, machine: Machine) -> str | None:
+    """Why nothing here runs this model; None if something does, or only its data could tell. Reads no weights."""
+    try:
+        choose("auto", "auto", available_for_headers(checkpoint, machine))
+    except UnsupportedModel as error:
+        return str(error)
+    return None
+
+
+def _fitting(checkpoint: Checkpoint, num_bytes: int, machine: Machine, options: LoadOptions) -> Fitting:
+    """Raises PublicanError if it could not be run, so that there is nothing to plan."""
+    here = available_for_headers(checkpoint, machine)
+    chosen = choose("auto", "auto", here)
+    if chosen.loader == "llama" and not here.llama_gpu:
+        machine = replace(machine, gpus=())
+    model, engine = shape_model(checkpoint), engine_of(chosen)
+    model = replace(model, weights=_of_size(model.weights, num_bytes))
+    devices = Devices.of(machine)
+    planner = make_planner(model, engine, options, devices)
+    wanted = options.context_len or min(model.spec.context_len, _USUAL_CONTEXT)
+    load = first_load(engine, wanted, options)
+    users = planner.most_users(load)
+    longest = planner.longest_context(load, max(wanted, model.spec.context_len))
+    return Fitting(users >= options.num_users, longest, users, _where(devices, engine in ("cuda", "llama")))
 
 
 def _of_size(weights: tuple[Weight, ...], num_bytes: int) -> tuple[Weight, ...]:
@@ -83,8 +79,8 @@ def _of_size(weights: tuple[Weight, ...], num_bytes: int) -> tuple[Weight, ...]:
     return requantised(weights, max(1, round(bits - _SCALE_BITS)))
 
 
-def _where(devices: Devices) -> str:
-    if devices.gpus:
+def _where(devices: Devices, on_gpus: bool) -> str:
+    if devices.gpus and on_gpus:
         total = shown(sum(gpu.free_bytes for gpu in devices.gpus))
         return f"{total} on {len(devices.gpus)} GPU{'s' if len(devices.gpus) > 1 else ''}"
     return f"{shown(devices.ram.free_bytes)} of memory" if devices.ram else ""

@@ -6,7 +6,6 @@ Reading headers and tokenizers takes up to a second, on a thread; the event loop
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -37,8 +36,6 @@ from publican.host.tokenizer import load_tokenizer
 from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.checkpoint import open_checkpoint
 from publican.store.remove import link_model, remove_model
-
-log = logging.getLogger(__name__)
 
 _CONTEXT_NAMES = ("context_len", "ctx_size", "n_ctx", "max_seq_len")
 _SHORTEST_CONTEXT, _LONGEST_CONTEXT = 64, 1 << 24

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 
 from publican.core.model import Checkpoint, TensorInfo
 from publican.hardware.machine import described_machine
-from publican.host.judge import make_judge, objection_here
+from publican.host import available as host_available
+from publican.host.judge import make_judge
 from publican.store.checkpoint import open_checkpoint
 
 GIB = 1 << 30
+HERE = make_judge(described_machine((), 8 * GIB, 4), 2048, 1)
 
 
 def far_away(checkpoint: Checkpoint) -> Checkpoint:
@@ -50,7 +53,8 @@ def test_a_larger_quant_leaves_less_room(default_model: Path) -> None:
     assert users[-1] < users[0]
 
 
-def test_gpus_are_counted_where_there_are_some(default_model: Path) -> None:
+def test_gpus_are_counted_where_they_can_be_used(default_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_available, "_has_torch", lambda: True)
     judge = make_judge(described_machine((24 * GIB, 24 * GIB), 64 * GIB, 8), None, 4)
     fitting = judge.fits(open_checkpoint(default_model), 98_000_000)
     assert fitting is not None
@@ -62,15 +66,15 @@ def test_what_runs_here(default_model: Path, monkeypatch: pytest.MonkeyPatch) ->
     checkpoint = far_away(open_checkpoint(default_model))
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "llama_cpp" else real(name, *rest))
-    assert objection_here(checkpoint) is None
+    assert HERE.objection(checkpoint) is None
     strange = replace(checkpoint, spec=None, metadata={"general.architecture": "mamba"})
-    assert "pip install 'publican[llama]'" in str(objection_here(strange))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: object())
-    assert objection_here(strange) is None
+    assert "pip install 'publican[llama]'" in str(HERE.objection(strange))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: ModuleSpec(name, None))
+    assert HERE.objection(strange) is None
 
 
 def test_formats_that_are_not_read_are_refused_by_name() -> None:
     info = TensorInfo("model.layers.0.q_proj.W_q", "U8", (1, 1), Path("x"), 0, 1)
     metadata: dict[str, Any] = {"model_type": "llama"}
     checkpoint = Checkpoint("x", Path("x"), "safetensors", None, {info.name: info}, metadata)
-    assert "not run" in str(objection_here(checkpoint))
+    assert "not run" in str(HERE.objection(checkpoint))
