@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -22,7 +24,7 @@ from publican.settings import Settings
 Sockets = list[socket.socket]
 
 _BACKLOG = 2_048
-_SHUTDOWN_S = 3
+_LAST_WORDS_S = 1.0
 
 
 def address_of(values: Settings) -> str:
@@ -75,16 +77,35 @@ def _bind(address: str, port: int, flag: str) -> socket.socket:
     return opened
 
 
-async def serve(
-    host: Host, values: Settings, authenticate: Callable[[str | None], Caller], key_required: bool, sockets: Sockets
-) -> None:
-    """Answer until Ctrl-C. Both ports have all routes: a client of 2023 finds its websocket on either."""
-    config = ApiConfig(
-        loopback_only=not is_exposed(values),
-        key_required=key_required,
-        cors_origins=values.cors_origins,
-        presets=Presets(beside_models(values, values.presets_dir, "presets")),
-    )
-    app = create_app(host, config, authenticate)
-    server = uvicorn.Server(uvicorn_config(app, timeout_graceful_shutdown=_SHUTDOWN_S))
-    await server.serve(sockets)
+class Server(uvicorn.Server):
+    """Answers until it is told to `end`. Both ports have all routes: a client of 2023 finds its websocket on either."""
+
+    def __init__(self, host: Host, values: Settings, authenticate: Callable[[str | None], Caller], key_required: bool) -> None:
+        config = ApiConfig(
+            loopback_only=not is_exposed(values),
+            key_required=key_required,
+            cors_origins=values.cors_origins,
+            presets=Presets(beside_models(values, values.presets_dir, "presets")),
+        )
+        super().__init__(uvicorn_config(create_app(host, config, authenticate)))
+        self._host = host
+
+    def end(self) -> None:
+        """Nobody is let in any more, whoever waits for an answer is told, and `serve` returns. A second time: at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the command's own business: a server is only a part of what must end in order."""
+        yield
+
+    async def shutdown(self, sockets: Sockets | None = None) -> None:
+        ending = asyncio.create_task(super().shutdown(sockets))
+        await asyncio.sleep(0)  # it begins by closing the doors
+        await self._host.unload()  # answers that run end in an error, each in its dialect
+        await asyncio.wait({ending}, timeout=0.0 if self.force_exit else _LAST_WORDS_S)
+        for connection in list(self.server_state.connections):  # clients that do not read, or have not said what they want
+            if connection.transport is not None:
+                connection.transport.abort()
+        await ending

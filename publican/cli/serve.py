@@ -15,6 +15,7 @@ import click
 from publican.cli import listening, logs, show
 from publican.cli.network import network_from
 from publican.cli.options import beside_models, load_settings, models_dir, settings_options
+from publican.cli.stopping import when_asked_to_stop
 from publican.core.errors import SettingsError
 from publican.gateway.keys import OneKey, OpenDoor, new_key
 from publican.hardware.machine import read_this_machine
@@ -47,8 +48,11 @@ def command(model_argument: str | None, **flags: Any) -> None:
     logs.set_up(values.log_level, values.log_format)
     sockets = listening.open_sockets(values)  # before the model is loaded: a port in use is known at once
     try:
+        library, name = _what_to_serve(values)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(values, sockets))
+            runner.run(_serve(values, sockets, library, name))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     finally:
         for socket in sockets:
             socket.close()
@@ -63,16 +67,19 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(values: Settings, sockets: listening.Sockets) -> None:
-    library, name = _what_to_serve(values)
+async def _serve(values: Settings, sockets: listening.Sockets, library: Library, name: str) -> None:
     host = ModelHost(library)
     key = _key(values)
     authenticate = OneKey(key).authenticate if key else OpenDoor().authenticate
+    loading = asyncio.current_task()
+    assert loading is not None
     try:
-        with show.loading(name) as progress:
+        with when_asked_to_stop(loading.cancel), show.loading(name) as progress:
             card = await host.load(name, {}, progress)
-        show.banner(values, key, card, host, library)
-        await listening.serve(host, values, authenticate, key is not None, sockets)
+        server = listening.Server(host, values, authenticate, key is not None)
+        with when_asked_to_stop(server.end):
+            show.banner(values, key, card, host, library)
+            await server.serve(sockets)
     finally:
         await host.unload()
 

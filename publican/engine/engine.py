@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ class Engine:
         self._compiling: set[RequestId] = set()
         self._num_arrived = 0
         self._closing = False
+        self._step_began_s = 0.0
 
     # --- the loop
 
@@ -106,7 +108,9 @@ class Engine:
             while not self._closing:
                 self.handle_commands(wait=not self._groups)
                 if not self._closing:
+                    self._step_began_s = time.monotonic()
                     self.step()
+                    self._step_began_s = 0.0
         except Exception as caught:
             log.exception("the engine stopped")
             text = str(caught) if isinstance(caught, PublicanError) else "The engine stopped on an internal error; see the log."
@@ -146,6 +150,12 @@ class Engine:
         trace = clock.emitted(len(planned), num_prompt_tokens, len(self.scheduler.waiting))
         self._budget.learn(num_prompt_tokens, trace.execute_ms / 1e3)
         return True
+
+    @property
+    def step_s(self) -> float:
+        """How long the present step of `run` has taken; 0 between steps. Any thread may ask."""
+        began_s = self._step_began_s
+        return time.monotonic() - began_s if began_s else 0.0
 
     @property
     def is_compiling(self) -> bool:

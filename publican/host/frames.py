@@ -44,6 +44,18 @@ class LoadFailed:
     error: PublicanError
 
 
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? A worker's reader answers at once, whatever its engine does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Here I am. The present step has taken `step_s` until now; 0 between steps."""
+
+    step_s: float
+
+
 def encode(message: Any) -> bytes:
     data = pickle.dumps(message, protocol=5)
     return _LENGTH.pack(len(data)) + data

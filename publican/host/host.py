@@ -9,13 +9,16 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from publican.core.backend import Embeddings, EventStream, ModelCard, Progress, PullProgress, Status, no_progress
-from publican.core.errors import ModelNotFound, PublicanError, Unsupported
+from publican.core.errors import EngineError, ModelNotFound, Overloaded, PublicanError, Unsupported
 from publican.core.ids import RequestId, TokenId
 from publican.core.model_info import ModelInfo
 from publican.core.request import Caller, ChatPrompt, Prompt, Request
 from publican.host.model import LoadedModel
 
 log = logging.getLogger(__name__)
+
+_LOADING_S = 5
+"""When to ask again: loading takes seconds to minutes."""
 
 
 class Library(Protocol):
@@ -61,6 +64,7 @@ class ModelHost:
         self._library = library
         self._model: LoadedModel | None = None
         self._swapping = asyncio.Lock()
+        self._starting: asyncio.Task[Any] | None = None
 
     @property
     def model(self) -> LoadedModel | None:
@@ -73,6 +77,8 @@ class ModelHost:
 
     def _for(self, name: str | None) -> LoadedModel:
         """The loaded model, whatever a client calls it: clients have no way to know, and many cannot be told."""
+        if self._model is None and self._swapping.locked():
+            raise Overloaded("A model is being loaded; try again in a moment.", _LOADING_S)
         if self._model is None:
             raise ModelNotFound(name or "", self._library.names())
         return self._model
@@ -85,7 +91,10 @@ class ModelHost:
         return (*loaded, *others)
 
     def status(self) -> Status:
-        return self._model.status if self._model else Status(True, "no model is loaded")
+        if self._model is not None:
+            return self._model.status
+        loading = self._swapping.locked()
+        return Status(not loading, "a model is being loaded" if loading else "no model is loaded")
 
     async def tokenize(self, prompt: Prompt, model: str | None = None) -> tuple[TokenId, ...]:
         return await self._for(model).prompter.encode(prompt)
@@ -124,24 +133,45 @@ class ModelHost:
             if before is not None:
                 await before.close()
             try:
-                await model.start(progress)
+                given_up = await self._start(model, progress)
             except PublicanError:
                 await model.close()
                 if before is not None:
                     await self._return_to(before)
                 raise
+            if given_up:
+                await model.close()
+                raise EngineError(f"{name} was unloaded before it was loaded.")
             self._model = model
             return model.card
+
+    async def _start(self, model: LoadedModel, progress: Progress) -> bool:
+        """Whether `unload` was called meanwhile, which nobody should have to wait for. Raises what starting raises."""
+        starting = self._starting = asyncio.create_task(model.start(progress))
+        try:
+            await asyncio.wait({starting})
+        finally:
+            self._starting = None
+            if not starting.done():  # we are cancelled ourselves
+                starting.cancel()
+                await asyncio.wait({starting})
+        if not starting.cancelled():
+            starting.result()
+        return starting.cancelled()
 
     async def _return_to(self, model: LoadedModel) -> None:
         try:
             self._model = await self._library.open(model.description.name, {})
-            await self._model.start()
+            if await self._start(self._model, no_progress):
+                self._model = None
         except PublicanError as error:
             self._model = None
             log.error("the model before, %s, could not be loaded again: %s", model.description.name, error)
 
     async def unload(self) -> None:
+        """Free the model, whether it is loaded or being loaded."""
+        if self._starting is not None:
+            self._starting.cancel()
         async with self._swapping:
             model, self._model = self._model, None
             if model is not None:

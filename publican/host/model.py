@@ -98,13 +98,17 @@ class LoadedModel:
         return self.ready
 
     async def close(self) -> None:
+        """Fail what runs, and free everything. Whoever asks from now on is refused."""
         self._closed = True
+        self._running.set()  # whoever waits for a restart waits no more
+        self._streams.fail_all(_unloaded())
+        self._give_up_traces()
         if self._restart is not None:
             self._restart.cancel()
+            await asyncio.wait({self._restart})
         port, self._port = self._port, None
         if port is not None:
             await port.close()
-        self._streams.fail_all(EngineError("The model was unloaded before this request was finished."))
 
     def _exited(self, how: str) -> None:
         self._port = None
@@ -116,12 +120,16 @@ class LoadedModel:
             WorkerDied("The model's process ended while this request ran; it is being restarted, try again.")
         )
         self.stats = replace(self.stats, num_running=0, num_waiting=0, num_locked_tokens=0)
-        for waiting in self._traces:
-            waiting.cancel()
-        self._traces.clear()
+        self._give_up_traces()
         if time.monotonic() - self._started_s > _STEADY_S:
             self._restart_s = _FIRST_RESTART_S
         self._restart = asyncio.get_running_loop().create_task(self._start_again())
+
+    def _give_up_traces(self) -> None:
+        for waiting in self._traces:
+            if not waiting.done():
+                waiting.set_result(())
+        self._traces.clear()
 
     async def _start_again(self) -> None:
         while not self._closed:
@@ -142,6 +150,8 @@ class LoadedModel:
         job = await self._job(request, prepared)
         if not self._running.is_set():
             await self._wait_until_running()
+        if self._closed:  # while this was being tokenised, or waited
+            raise _unloaded()
         self._check_queue()
         echo = self.prompter.text_of(request.prompt, job.tokens) if request.wanted.echo else ""
         stream = RequestStream(job.id, request.caller.user, echo, self._cancel)
@@ -224,3 +234,7 @@ class LoadedModel:
         text = "ok" if running else "the model is being started again"
         name, num_slots = self.description.name, self.spec.max_running
         return Status(running, text, stats.num_running, stats.num_waiting, kv_used, name, num_slots)
+
+
+def _unloaded() -> EngineError:
+    return EngineError("The model was unloaded before this request was finished.")

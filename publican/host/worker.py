@@ -1,7 +1,8 @@
 """The worker process: one model, one engine. Started by `worker_process`; not a command for people.
 
-Main thread: builds the executor, then runs the engine. Reader thread: commands from stdin to the engine's inbox; the end
-of stdin means that the host is gone. stdout carries frames and nothing else: whatever a native library prints goes to stderr.
+Main thread: builds the executor, then runs the engine. Reader thread: commands from stdin to the engine's inbox, and answers
+to pings; the end of stdin means that the host is gone, and ends a model that is still being loaded too. stdout carries frames
+and nothing else: whatever a native library prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO
 
 from publican.core.errors import EngineError, PublicanError
 from publican.engine.engine import Engine
-from publican.engine.job import Close, Report
+from publican.engine.job import Close
 from publican.hardware.nvml import free_bytes, load_nvml
 from publican.host import executor_for, frames
 from publican.host.options import WorkerSpec
@@ -24,69 +25,91 @@ from publican.host.options import WorkerSpec
 log = logging.getLogger("publican.worker")
 
 _PROGRESS_EVERY_S = 0.1
+_LAST_STEP_S = 10.0
 
 
 def main() -> None:
     for meant_for_host in (signal.SIGINT, signal.SIGTERM):  # the host answers these, and closes our stdin
         signal.signal(meant_for_host, signal.SIG_IGN)
-    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    out = _Out(os.fdopen(os.dup(1), "wb", buffering=0))
     os.dup2(2, 1)
-    spec = frames.read(sys.stdin.buffer)
+    source = os.fdopen(os.dup(0), "rb")  # not sys.stdin, which Python wants to close at the end while a thread reads it
+    spec = frames.read(source)
     if not isinstance(spec, WorkerSpec):
         return
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s worker %(name)s: %(message)s")
-    engine = _start(spec, out)
-    if engine is None:
-        return
-    threading.Thread(target=_read_commands, args=(sys.stdin.buffer, engine), name="commands", daemon=True).start()
-    engine.run()
+    commands = _Commands(source, out)
+    threading.Thread(target=commands.read, name="commands", daemon=True).start()
+    engine = _start(spec, out, commands)
+    if engine is not None:
+        engine.run()
 
 
-def _start(spec: WorkerSpec, out: BinaryIO) -> Engine | None:
+def _start(spec: WorkerSpec, out: _Out, commands: _Commands) -> Engine | None:
     began = time.perf_counter()
     gpu_free = _gpu_free(spec)
     try:
         executor = executor_for.build(spec, _Progress(out))
     except PublicanError as error:
-        _send(out, frames.LoadFailed(error))
+        out.send(frames.LoadFailed(error))
         return None
     except MemoryError:
-        _send(out, frames.LoadFailed(EngineError("There is not enough memory to load this model.")))
+        out.send(frames.LoadFailed(EngineError("There is not enough memory to load this model.")))
         return None
     except Exception as error:
         log.exception("loading failed")
-        _send(out, frames.LoadFailed(EngineError(f"The model could not be loaded ({type(error).__name__}); see the log.")))
+        out.send(frames.LoadFailed(EngineError(f"The model could not be loaded ({type(error).__name__}); see the log.")))
         return None
 
-    def emit(report: Report) -> None:
-        _send(out, report)
-
-    engine = Engine(executor, spec.vocabulary, emit, spec.max_running, spec.budget, spec.max_guessing)
+    engine = Engine(executor, spec.vocabulary, out.send, spec.max_running, spec.budget, spec.max_guessing)
     gpu_bytes = max(0, gpu_free - _gpu_free(spec))
-    _send(out, frames.Ready(executor.info, time.perf_counter() - began, _resident_bytes(), gpu_bytes))
+    commands.engine = engine
+    out.send(frames.Ready(executor.info, time.perf_counter() - began, _resident_bytes(), gpu_bytes))
     return engine
 
 
-def _read_commands(source: BinaryIO, engine: Engine) -> None:
-    while (command := frames.read(source)) is not None:
-        engine.inbox.put(command)
-    engine.inbox.put(Close())
+class _Out:
+    """What goes to the host, from both threads."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def send(self, message: Any) -> None:
+        """Blocks if the host does not read; a host that is gone ends the worker."""
+        data = memoryview(frames.encode(message))
+        with self._lock:
+            try:
+                while data:
+                    data = data[self._pipe.write(data) or 0 :]
+            except (BrokenPipeError, OSError):
+                os._exit(1)
 
 
-def _send(out: BinaryIO, message: Any) -> None:
-    """Blocks if the host does not read; a host that is gone ends the worker."""
-    data = memoryview(frames.encode(message))
-    try:
-        while data:
-            data = data[out.write(data) or 0 :]
-    except (BrokenPipeError, OSError):
-        os._exit(1)
+class _Commands:
+    """What comes from the host. Before `engine` is there nothing comes but the end."""
+
+    def __init__(self, source: BinaryIO, out: _Out) -> None:
+        self.engine: Engine | None = None
+        self._source = source
+        self._out = out
+
+    def read(self) -> None:
+        while (command := frames.read(self._source)) is not None:
+            if isinstance(command, frames.Ping):
+                self._out.send(frames.Pong(self.engine.step_s if self.engine else 0.0))
+            elif self.engine is not None:
+                self.engine.inbox.put(command)
+        if self.engine is not None:
+            self.engine.inbox.put(Close())
+            time.sleep(_LAST_STEP_S)
+        os._exit(1)  # the host is gone, and whatever the other thread does would never end for anybody
 
 
 class _Progress:
     """Sends loading progress a few times a second."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: _Out) -> None:
         self._out = out
         self._due_s = 0.0
 
@@ -94,7 +117,7 @@ class _Progress:
         now = time.perf_counter()
         if now >= self._due_s or done == total:
             self._due_s = now + _PROGRESS_EVERY_S
-            _send(self._out, frames.Loading(done, total))
+            self._out.send(frames.Loading(done, total))
 
 
 def _gpu_free(spec: WorkerSpec) -> int:

@@ -180,6 +180,26 @@ def test_a_killed_worker_is_an_error_for_those_who_ask_and_comes_back(default_mo
         assert "Traceback" not in server.output
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_the_end_is_quick_and_clean_and_everybody_is_told(tmp_path: Path, how: signal.Signals):
+    """A stream that runs, a client that has said half of what it wants, and one that says nothing."""
+    with serving(tmp_path, "--loader", "fake", "--model", "fake-slow") as server:
+        (worker,) = server.worker_pids()
+        half = socket.create_connection(("127.0.0.1", server.port))
+        half.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        silent = socket.create_connection(("127.0.0.1", server.stream_port))
+        body = {"prompt": "Once", "max_tokens": 1_500, "stream": True}
+        with half, silent, httpx.stream("POST", f"{server.url}/v1/completions", json=body, timeout=30) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            server.process.send_signal(how)
+            assert "unloaded" in "\n".join(lines)
+        assert server.process.wait(15) == 0
+        assert "Traceback" not in server.output
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+
+
 def test_listening_to_friends_needs_a_key(tmp_path: Path):
     with serving(tmp_path, "--loader", "fake", "--listen") as server:
         assert httpx.get(f"{server.url}/v1/models").status_code == 401

@@ -1,0 +1,76 @@
+"""Loading, swapping and unloading while somebody asks."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from publican.core.errors import EngineError, ModelNotFound, Overloaded
+from publican.core.events import Finished
+from publican.host.fake import FakeLibrary
+from publican.host.host import ModelHost
+from publican.host.in_process import ThreadPort
+from tests.host.asking import ask
+
+
+class SlowPort(ThreadPort):
+    """Takes for ever to start, until it is let go."""
+
+    async def start(self, spec, callbacks):
+        await asyncio.Event().wait()
+
+
+class Library(FakeLibrary):
+    """Begins with what works; what is opened after `slow` is set never comes up."""
+
+    slow = False
+
+    async def open(self, name, options):
+        self._make_port = SlowPort if self.slow else ThreadPort
+        return await super().open(name, options)
+
+
+def run(coroutine):
+    return asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+def test_unloading_does_not_wait_for_what_is_being_loaded():
+    async def main():
+        library = Library()
+        library.slow = True
+        host = ModelHost(library)
+        loading = asyncio.create_task(host.load("fake", {}))
+        await asyncio.sleep(0.05)
+        await host.unload()
+        with pytest.raises(EngineError, match="before it was loaded"):
+            await loading
+        assert host.model is None
+        library.slow = False
+        await host.load("fake", {})
+        assert isinstance((await ask(host, "hello")).last, Finished)
+        await host.unload()
+
+    run(main())
+
+
+def test_whoever_asks_during_a_swap_is_told_to_come_back():
+    async def main():
+        library = Library()
+        host = ModelHost(library)
+        with pytest.raises(ModelNotFound):
+            await ask(host, "hello")
+        await host.load("fake", {})
+        library.slow = True
+        loading = asyncio.create_task(host.load("fake-slow", {}))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Overloaded) as refused:
+            await ask(host, "hello")
+        assert refused.value.retry_after_s
+        assert not host.status().healthy
+        loading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loading
+        assert host.status().healthy
+
+    run(main())
