@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from publican.core.events import Delta, ToolCallDelta
 from publican.core.request import Tool
+from publican.host.answers.formats import channels
 from publican.host.answers.formats.format import CallFormat
 from publican.host.answers.json_text import whole_characters
 from publican.host.answers.marks import Marks
@@ -71,6 +72,9 @@ class Answer:
     # --- reading
 
     def _read(self) -> Step[None]:
+        if self._reading.channels:
+            yield from self._read_channels()
+            return
         thought = yield from self._read_thought()
         if thought:
             yield from self._source.skip_space()
@@ -140,6 +144,56 @@ class Answer:
         else:
             self._source.at = 0
         return found
+
+    def _read_channels(self) -> Step[None]:
+        """Parts with a header, and whatever text there may be besides."""
+        source = self._source
+        yield from source.skip_space()
+        addressed = yield from source.one_of(channels.ADDRESSED)
+        source.at = 0
+        if addressed and (header := (yield from self._read_header(0))) is not None:
+            yield from self._read_part(header)
+        while True:
+            space, mark = yield from self._pass_trimmed(channels.STARTS, self._said)
+            if not mark:
+                self._said(source.commit())
+                return
+            header = yield from self._read_header(len(space))
+            if header is None:
+                source.at = len(space) + len(mark)
+                self._said(source.commit())
+            else:
+                yield from self._read_part(header)
+
+    def _read_header(self, start: int) -> Step[str | None]:
+        """Read the header that begins at `start`, and the mark behind it; None if none stands here."""
+        source, mark = self._source, channels.MESSAGE
+        while (met := source.text.find(mark, start)) < 0:
+            if len(source.text) - start >= channels.LONGEST_HEADER + len(mark) or not (yield from source.more()):
+                return None
+        if met - start > channels.LONGEST_HEADER:
+            return None
+        source.at = met + len(mark)
+        return source.text[start:met]
+
+    def _read_part(self, header: str) -> Step[None]:
+        source, name = self._source, channels.called(header)
+        if name is not None and self._reading.format is not None:
+            self.begin(name)
+            mark = yield from source.pass_until(channels.ENDS, self.arguments)
+        elif not channels.is_thought(header):
+            source.commit()
+            mark = yield from source.pass_until(channels.ENDS, lambda _: self._said(source.commit()))
+        elif self._reading.split:
+            source.commit()
+            _, mark = yield from self._pass_trimmed(channels.ENDS, self._thought)
+        else:
+            self._said(source.commit())
+            mark = yield from source.pass_until(channels.ENDS, lambda _: self._said(source.commit()))
+            self._said(mark)
+        if mark in channels.STARTS.strings:
+            source.at -= len(mark)
+        source.commit()
 
     def _pass_trimmed(self, ends: Marks, out: Callable[[str], None]) -> Step[tuple[str, str]]:
         """Pass text to `out` up to one of `ends`; read that and the white space before it, and return the two, not committed.

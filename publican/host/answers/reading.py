@@ -9,6 +9,7 @@ from publican.core.request import ChatPrompt, Request, Tool
 from publican.core.sampling import SamplingParams
 from publican.host.answers.forcing import can_join, demanded, is_free, most_calls, offered
 from publican.host.answers.formats.format import CallFormat
+from publican.host.answers.formats.table import CHANNELS
 from publican.host.answers.showing import calls_of
 from publican.host.answers.style import Style
 from publican.host.answers.thoughts import Tags, opened_in, with_common
@@ -22,6 +23,7 @@ class Reading:
         tags: what may stand around a thought at the beginning of an answer; none: thoughts are not looked for.
         opened: the prompt ends within a thought, and these are its tags.
         split: thoughts come apart from the answer; otherwise they stay in it as they are written.
+        channels: answers come in parts that say what they are for (gpt-oss), thoughts and calls among them.
         format: how calls are written; None: calls are not looked for.
         tools: the offered tools by name.
         most_calls: calls that are given; what the model makes beyond them is dropped.
@@ -33,6 +35,7 @@ class Reading:
     tags: tuple[Tags, ...] = ()
     opened: Tags | None = None
     split: bool = True
+    channels: bool = False
     format: CallFormat | None = None
     tools: Mapping[str, Tool] = field(default_factory=dict)
     most_calls: int = 1
@@ -44,7 +47,8 @@ class Reading:
     def marks(self) -> frozenset[str]:
         """Every text that must be seen where it stands."""
         own = (*self.tags, *filter(None, (self.opened,)))
-        return frozenset([mark for tags in own for mark in tags] + list(self.format.marks if self.format else ()))
+        formats = (*filter(None, (self.format,)), *([CHANNELS] if self.channels else []))
+        return frozenset([mark for tags in own for mark in tags] + [mark for format in formats for mark in format.marks])
 
 
 def reading_of(request: Request, prompt: ChatPrompt, style: Style, text: str) -> Reading | None:
@@ -54,7 +58,8 @@ def reading_of(request: Request, prompt: ChatPrompt, style: Style, text: str) ->
     if not tools and not wanted.split_reasoning:
         return None
     reading = Reading(
-        tags=with_common(style.tags),
+        tags=() if style.channels else with_common(style.tags),
+        channels=style.channels,
         opened=_opened(request.sampling, prompt, style, text),
         split=wanted.split_reasoning,
         format=style.format if tools else None,

@@ -10,7 +10,7 @@ from publican.core.errors import SettingsError
 from publican.core.ids import TokenId
 from publican.core.tokenizer import Vocabulary
 from publican.host.answers.formats.format import CallFormat
-from publican.host.answers.formats.table import FORMATS, HERMES, LLAMA, MISTRAL
+from publican.host.answers.formats.table import CHANNELS, FORMATS, HERMES, LLAMA, MISTRAL
 from publican.host.answers.thoughts import KNOWN, Tags, find_tags
 
 _OFFERS_TOOLS = re.compile(r"\b(tools|tool_calls)\b")
@@ -33,6 +33,11 @@ class Style:
     format: CallFormat = HERMES
     offers_tools: bool = False
     special: Mapping[str, TokenId] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> bool:
+        """Whether answers come in parts that say what they are for."""
+        return self.format is CHANNELS
 
 
 def style_of(source: str, special: Mapping[str, TokenId], name: str = "", calls: str = "", thoughts: str = "") -> Style:

@@ -12,6 +12,7 @@ from publican.core.events import Delta, ToolCallDelta
 from publican.core.request import Tool
 from publican.host.answers.answer import Answer, Part
 from publican.host.answers.formats.format import Call, CallFormat
+from publican.host.answers.formats.table import CHANNELS
 from publican.host.answers.reading import Reading
 
 WEATHER = Tool(
@@ -114,4 +115,4 @@ def cut_at(text: str, cuts: Iterable[int]) -> list[str]:
 
 
 def calling(format: CallFormat, **rest: Any) -> Reading:
-    return Reading(**({"format": format, "tools": TOOLS, "most_calls": 16} | rest))
+    return Reading(**({"format": format, "channels": format is CHANNELS, "tools": TOOLS, "most_calls": 16} | rest))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from publican.host.answers.formats.table import FORMATS, HERMES, LLAMA, MISTRAL, PYTHONIC
+from publican.host.answers.formats.table import CHANNELS, FORMATS, HERMES, LLAMA, MISTRAL, PYTHONIC
 from publican.host.answers.reading import Reading
 from publican.host.answers.thoughts import KNOWN, THINK, Tags, find_tags, opened_in, with_common
 from tests.host.answers.asked import CALLS, calling, cut_at, read, read_at_every_cut
@@ -190,3 +190,41 @@ def test_half_a_call_is_not_taken_for_a_whole_one(format) -> None:
             except ValueError:
                 continue
             assert whole in (call.arguments, {"about": call.arguments["about"]}), text[:cut]
+
+
+def part(channel: str, text: str, end: str = "<|end|><|start|>assistant") -> str:
+    return f"<|channel|>{channel}<|message|>{text}{end}"
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        (part("analysis", "Hm.\n") + part("final", "It is 2.", "<|return|>"), ("It is 2.", "Hm.", [])),
+        (part("final", "It < 2.", ""), ("It < 2.", "", [])),
+        (part("analysis", "Hm", ""), ("", "Hm", [])),
+        ("Plain text", ("Plain text", "", [])),
+        (" to=functions.roll is how", (" to=functions.roll is how", "", [])),
+        ("<|channel|>" + "x" * 300 + "<|message|>y", ("<|channel|>" + "x" * 300 + "<|message|>y", "", [])),
+        (
+            part("analysis", "Hm") + part("commentary to=functions.roll <|constrain|>json", '{"sides": 6}', "<|call|>"),
+            ("", "Hm", [["roll", '{"sides": 6}']]),
+        ),
+        (
+            " to=functions.roll" + part("commentary json", '{"sides": 6}', ""),
+            ("", "", [["roll", '{"sides": 6}']]),
+        ),
+        (
+            part("commentary", "I shall roll.") + part("commentary to=functions.roll", "{}", "<|call|>"),
+            ("I shall roll.", "", [["roll", "{}"]]),
+        ),
+    ],
+)
+def test_channels(text: str, plain) -> None:
+    assert read_at_every_cut(calling(CHANNELS), text).plain == plain
+
+
+def test_channels_without_tools_and_unsplit() -> None:
+    text = part("analysis", "Hm") + part("final", "Yes", "")
+    assert read_at_every_cut(Reading(channels=True), text).plain == ("Yes", "Hm", [])
+    unsplit = read_at_every_cut(Reading(channels=True, split=False), text)
+    assert unsplit.plain == ("<|channel|>analysis<|message|>Hm<|end|>Yes", "", [])

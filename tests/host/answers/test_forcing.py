@@ -56,7 +56,7 @@ def test_what_is_written_is_what_is_demanded(format: CallFormat, as_tokens: bool
 def test_any_way_through_is_a_call_by_the_schema(format: CallFormat, as_tokens: bool) -> None:
     draw = random.Random(format.name)
     end = getattr(getattr(format, "first", format), "value_end", "")
-    closers = [*filter(None, (end,)), '"', '<|"|>', ")", "}"]
+    closers = [*filter(None, (end,)), '"', "<|end|>", '<|"|>', ")", "}"]
     it = walk(format, chat(), as_tokens)
     for _ in range(6):
         text = it.at_random(draw, closers)

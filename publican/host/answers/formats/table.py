@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import string
 
+from publican.host.answers.formats.channels import ChannelFormat
 from publican.host.answers.formats.either import Either
 from publican.host.answers.formats.format import CallFormat
 from publican.host.answers.formats.gemma import GemmaFormat
@@ -222,6 +223,7 @@ _FUNCTION_TAGS = NamedFormat(
     tail="</function>",
 )
 
+CHANNELS = ChannelFormat()
 HERMES = Either(_JSON_IN_TAGS, _QWEN_TAGS, _GLM_TAGS)
 QWEN = Either(_QWEN_TAGS, _JSON_IN_TAGS)
 GLM = Either(_GLM_TAGS, _JSON_IN_TAGS)
@@ -273,7 +275,7 @@ GRANITE_20B = JsonFormat(
 )
 
 FORMATS: tuple[CallFormat, ...] = (
-    *(GemmaFormat(), DEEPSEEK_TAGS, DEEPSEEK_FENCED, DEEPSEEK, KIMI, MINIMAX, SEED, GLM, QWEN, FUNCTIONARY, MISTRAL),
+    *(CHANNELS, GemmaFormat(), DEEPSEEK_TAGS, DEEPSEEK_FENCED, DEEPSEEK, KIMI, MINIMAX, SEED, GLM, QWEN, FUNCTIONARY, MISTRAL),
     *(MISTRAL_LIST, OLMO, LFM, COMMAND, APERTUS, INTERNLM),
     _json_list("nemotron", "<TOOLCALL>", "<TOOLCALL>", "</TOOLCALL>"),
     _json_list("granite", "<|tool_call|>", "<|tool_call|>", "<|/tool_call|>"),
