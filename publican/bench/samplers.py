@@ -16,16 +16,21 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from publican.bench.sampler_peers import LlamaChain, Logits, Peer, Text, TransformersProcessors, has_llama, has_transformers
+from publican.core.executor import Top
 from publican.core.ids import TokenId
 from publican.core.sampling import SamplingParams
 from publican.core.sampling.orders import ORDERS
 from publican.core.tokenizer import Vocabulary
 from publican.engine.sampling.pipeline import Draw, Pipeline
+from publican.executors.native.cpu.library import Engine, LibraryMissing, load_library
 
-NUMPY, TORCH = "publican numpy", "publican torch"
-CANDIDATES = (NUMPY, TORCH, LlamaChain.name, TransformersProcessors.name)
+NUMPY, CPU, TORCH = "publican numpy", "publican cpu", "publican torch"
+CANDIDATES = (NUMPY, CPU, TORCH, LlamaChain.name, TransformersProcessors.name)
 _WARM_UP = 2
 _MIN_STEPS, _MAX_STEPS = 3, 200
+_RANKS = (0, 1, 2, 3, 5, 10, 20, 50, 100, 300, 1_000, 3_000, 10_000, 30_000, 49_151)
+_DEPTHS = (0.0, 1.3, 2.2, 2.8, 3.6, 4.8, 6.2, 7.9, 9.2, 11.3, 13.8, 16.3, 19.5, 23.9, 42.7)
+"""By how much the logit of a rank lies below the best."""
 
 STACKS: dict[str, SamplingParams] = {
     "greedy": SamplingParams(temperature=0.0),
@@ -53,7 +58,8 @@ class SamplerConfig:
         stacks: names in `STACKS`.
         context_len: tokens that are there already, for penalties and DRY.
         seconds: how long one candidate may take for one case, about.
-        candidates: of `CANDIDATES`; those that are not installed are left out.
+        candidates: of `CANDIDATES`; those that are not installed are left out. "publican cpu" is NumPy with the C++ library's
+            `top`, as `native` has it.
         threads: of torch; 1 is what the others use.
     """
 
@@ -99,7 +105,7 @@ class _Publican:
     def __init__(self, name: str, params: SamplingParams, vocab_size: int, texts: Sequence[Text]) -> None:
         self.name = name
         self._convert = importlib.import_module("torch").from_numpy if name == TORCH else np.asarray
-        self._pipeline = Pipeline(Vocabulary((b"?",) * vocab_size))
+        self._pipeline = Pipeline(Vocabulary((b"?",) * vocab_size), cpu_top() if name == CPU else None)
         rows = [self._pipeline.add(replace(params, seed=seed), text) for seed, text in enumerate(texts)]
         self._draws = [Draw(row, i) for i, row in enumerate(rows)]
 
@@ -155,9 +161,17 @@ def _candidate(name: str, params: SamplingParams, vocab_size: int, texts: Sequen
         return LlamaChain(params, vocab_size, texts) if has_llama() else None
     if name == TransformersProcessors.name:
         return TransformersProcessors(params, texts) if has_transformers() else None
-    if name == TORCH and not has_transformers():
+    if (name == TORCH and not has_transformers()) or (name == CPU and cpu_top() is None):
         return None
     return _Publican(name, params, vocab_size, texts)
+
+
+def cpu_top() -> Top | None:
+    """What `native` on the CPU has; None where it is not compiled."""
+    try:
+        return Engine(load_library(), 1).top
+    except LibraryMissing:
+        return None
 
 
 def _text(length: int, vocab_size: int) -> Text:
@@ -171,14 +185,18 @@ def _text(length: int, vocab_size: int) -> Text:
 
 
 def logits_like_a_model(num_steps: int, num_rows: int, vocab_size: int) -> Logits:
-    """Made-up logits with the spread of a small chat model's: SmolLM2-135M has a deviation of 3, the best 15 above the mean.
+    """Made-up logits, float32 [num_steps, num_rows, vocab_size], that fall from the best one as a small chat model's do.
 
-    Some rows are sure of their token and some are not. float32 [num_steps, num_rows, vocab_size].
+    `_DEPTHS` are medians over SmolLM2-135M's steps in four chats at temperature 0.8; rows differ in how sure they are as its
+    rows do.
     """
     rng = np.random.default_rng(vocab_size + num_rows)
-    logits = rng.standard_normal((num_steps, num_rows, vocab_size), dtype=np.float32) * np.float32(2.5)
+    ranks = np.log1p(np.arange(vocab_size)) * (np.log1p(_RANKS[-1]) / np.log1p(max(vocab_size - 1, 1)))
+    depths = np.interp(ranks, np.log1p(_RANKS), _DEPTHS)
+    growing = np.minimum(ranks, 1.0)
+    logits = np.empty((num_steps, num_rows, vocab_size), np.float32)
     for step in logits:
         for row in step:
-            best = rng.integers(0, vocab_size, 60)
-            row[best] = rng.uniform(6.0, 14.0) - np.log1p(np.arange(60)) * rng.uniform(0.5, 3.0)
+            surer = rng.gamma(2.0, 2.0) - 3.5
+            row[rng.permutation(vocab_size)] = 20.0 - np.maximum(depths + surer * growing, 0.1 * ranks)
     return logits

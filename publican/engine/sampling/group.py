@@ -24,8 +24,8 @@ from publican.engine.sampling.stack import ADAPTIVE_FLOOR, BIAS_STEPS, CUTTING, 
 from publican.engine.sampling.state import RowState
 
 _TAIL = (ADAPTIVE_FLOOR, *SELECTORS)
-FEW = 16
-"""Batches of more rows go the batch's way."""
+FEW = 512
+"""Groups of more rows go the batch's way. Row by row, a row stays in the caches; together they do not even fit."""
 EDITING = frozenset((*BIAS_STEPS, *PENALTY_STEPS))
 """Steps that change single tokens and look at nothing else."""
 
