@@ -16,7 +16,7 @@ from publican.cli.plain import day, printable, size
 from publican.store.catalogue import StoredModel, list_models
 from publican.store.disk import disk_bytes, free_bytes, unfinished_bytes
 from publican.store.manifest import Manifest, ManifestFile, read_manifest
-from publican.store.pull.candidates import quant_of
+from publican.store.quant_names import quant_of
 
 
 @click.command("list")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from publican.core.backend import PullProgress
@@ -19,6 +20,8 @@ from publican.store.transfer.events import Event, FileDone, Progress, Repairing,
 _MAX_STEPS = 64
 """That may wait for a reader who is slow; of more the oldest are dropped, for only the newest matter."""
 
+_OURS = 0.8
+"""Of main memory, if nothing of ours were loaded."""
 _LATEST = ":latest"
 """What Ollama's clients write behind a name that has no tag."""
 
@@ -66,12 +69,21 @@ class Puller:
                 steps.get_nowait()
             steps.put_nowait(step)
 
-        machine = await asyncio.to_thread(self._machine)
+        machine = _emptied(await asyncio.to_thread(self._machine))
         judge = make_judge(machine, self._options.context_len, self._options.num_users)
-        order = Order(source.removesuffix(_LATEST), self._models, local=False)
+        asked = source.removesuffix(_LATEST)
+        named = ":" in asked.removeprefix("hf:")  # who names a quant has decided
+        order = Order(asked, self._models, anyway=named, local=False)
         return await pull(
             order, self._network, judge, lambda event: tell(_step(event, source)), lambda choice: tell(_chosen(choice))
         )
+
+
+def _emptied(machine: Machine) -> Machine:
+    """As it will be when the model that is loaded now has gone."""
+    gpus = tuple(replace(gpu, free_bytes=max(gpu.free_bytes, gpu.total_bytes - gpu.others_bytes)) for gpu in machine.gpus)
+    ram_bytes = max(machine.available_bytes, int(_OURS * machine.total_bytes))
+    return replace(machine, available_bytes=ram_bytes, gpus=gpus)
 
 
 def _chosen(choice: Choice) -> PullProgress:

@@ -14,9 +14,12 @@ from typing import Literal
 from publican.core.errors import ModelNotFound
 from publican.store.checkpoint import CONFIG, gguf_files, model_name
 from publican.store.gguf_parts import split_name
+from publican.store.quant_names import quant_of
 
 MAX_DEPTH = 3
 """Folders below the models folder that are looked into: ``org/repo/quant``."""
+_HUB = ("hf.co/", "huggingface.co/")
+"""What Ollama's clients write before the name of a repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ def list_models(folder: Path) -> tuple[StoredModel, ...]:
 
 
 def find_model(name: str, folder: Path, allow_path: bool = False) -> StoredModel:
-    """The model that `name` means: its whole name, the last part of it, the unique beginning of one of these, or a path.
+    """The model that `name` means: its whole name, the last part of it, its folder, ``folder:quant`` (what was
+    pulled as ``org/repo:quant``), the unique beginning of one of these, or a path.
 
     Capitals and a ``.gguf`` ending do not matter. `allow_path` also takes a path to a model anywhere; leave it off for
     names that come over the network.
@@ -106,8 +110,15 @@ def _stored(path: Path, name: str) -> StoredModel:
 
 
 def _key(name: str) -> str:
-    return name.lower().removesuffix(".gguf")
+    lowered = name.lower().removesuffix(".gguf")
+    return next((lowered.removeprefix(host) for host in _HUB if lowered.startswith(host)), lowered)
 
 
-def _keys(model: StoredModel) -> tuple[str, str]:
-    return _key(model.name), _key(model.name.rsplit("/", 1)[-1])
+def _keys(model: StoredModel) -> tuple[str, ...]:
+    folder, _, last = model.name.rpartition("/")
+    if model.format == "gguf":
+        quant = quant_of(last)
+        pulled = (folder, f"{folder}:{quant}" if folder and quant else "")
+    else:
+        pulled = (model.name.replace("@", ":") if "@" in last else "", "")
+    return tuple(_key(name) for name in (model.name, last, *pulled) if name)

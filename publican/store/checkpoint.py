@@ -15,6 +15,7 @@ from publican.core.model import Checkpoint, TensorInfo
 from publican.store.bounded_json import read_object
 from publican.store.gguf import read_gguf
 from publican.store.gguf_parts import split_name
+from publican.store.quant_names import is_projector
 from publican.store.shards import read_folder
 from publican.store.spec_gguf import spec_from_gguf
 from publican.store.spec_hf import spec_from_hf
@@ -56,7 +57,7 @@ def gguf_files(folder: Path) -> list[Path]:
     """The GGUF models in `folder`, without projectors; a split model is its first part that is there."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir(), key=lambda p: p.name):
-        if path.suffix.lower() == ".gguf" and not path.name.startswith((".", "mmproj")) and path.is_file():
+        if path.suffix.lower() == ".gguf" and not path.name.startswith(".") and not is_projector(path.name) and path.is_file():
             files.setdefault(model_name(path), path)
     return list(files.values())
 

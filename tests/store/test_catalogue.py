@@ -54,6 +54,34 @@ def test_what_is_there(models: Path) -> None:
     assert len(model_files(listed["big/Big-70B-Q4"].path)) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("org/pulled:Q4_K_M", "org/pulled/m.Q4_K_M"),
+        ("hf.co/org/pulled:q8_0", "org/pulled/m.Q8_0"),
+        ("org/pulled/m.Q8_0.gguf", "org/pulled/m.Q8_0"),
+        ("org/single", "org/single/s.Q4_0"),
+        ("org/exl2:4.0bpw", "org/exl2@4.0bpw"),
+        ("org/exl2", "org/exl2@4.0bpw"),
+    ],
+)
+def test_models_are_called_as_they_were_pulled(tmp_path: Path, name: str, found: str) -> None:
+    for file in (
+        "pulled/m.Q4_K_M",
+        "pulled/m.Q8_0",
+        "pulled2/m.Q6_K",
+        "single/s.Q4_0",
+        "single-2/s.Q4_0",
+        "single/x-mmproj-F16",
+    ):
+        put(tmp_path / "org" / f"{file}.gguf")
+    put(tmp_path / "org" / "exl2@4.0bpw" / "config.json")
+    put(tmp_path / "org" / "exl2@4.0bpw" / "output.safetensors")
+    assert find_model(name, tmp_path).name == found
+    with pytest.raises(ModelNotFound, match=r"org/pulled/m.Q4_K_M, org/pulled/m.Q8_0\.$"):
+        find_model("org/pulled", tmp_path)
+
+
 def test_no_folder_is_no_models(tmp_path: Path) -> None:
     assert list_models(tmp_path / "none") == ()
 

@@ -13,14 +13,10 @@ from typing import Literal
 
 from publican.store.gguf_parts import split_name
 from publican.store.hub.client import RepoFile, Snapshot
+from publican.store.quant_names import is_projector, quant_of
 
 Container = Literal["gguf", "safetensors", "pickle"]
 
-_QUANT = re.compile(
-    r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q[1-8](?:_[0-9A-Za-z]+){1,3}|TQ[12]_0|BF16|F16|F32|FP16|FP32|MXFP4(?:_MOE)?|NVFP4))"
-    r"(?![A-Za-z0-9])",
-    re.IGNORECASE,
-)
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _NOT_WEIGHTS = re.compile(r"(training_args|optimizer|scheduler|rng_state|scaler|random_states|global_step).*", re.IGNORECASE)
@@ -74,16 +70,6 @@ def candidates(snapshot: Snapshot) -> tuple[Candidate, ...]:
     """Every model of the commit, the smallest first within its kind."""
     found = [*_ggufs(snapshot), *_safetensors(snapshot), *_pickles(snapshot)]
     return tuple(sorted(found, key=lambda one: (one.container, one.num_bytes)))
-
-
-def is_projector(name: str) -> bool:
-    return "mmproj" in name.lower()
-
-
-def quant_of(name: str) -> str:
-    """The quant in the name of a file, in capitals; empty if there is none."""
-    found = _QUANT.findall(name)
-    return str(found[-1]).upper().replace("FP16", "F16").replace("FP32", "F32") if found else ""
 
 
 def _ggufs(snapshot: Snapshot) -> list[Candidate]:

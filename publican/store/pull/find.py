@@ -10,7 +10,8 @@ from publican.core.errors import InvalidParameter, ModelFileError
 from publican.store.gguf_parts import split_name
 from publican.store.hub.client import Hub, RepoFile, Snapshot
 from publican.store.hub.reference import HubReference
-from publican.store.pull.candidates import Candidate, candidates, quant_of
+from publican.store.pull.candidates import Candidate, candidates
+from publican.store.quant_names import quant_of
 
 _MAX_BRANCHES = 32
 

@@ -8,7 +8,7 @@ from publican.core.errors import ModelFileError
 from publican.store.checkpoint import CONFIG
 from publican.store.hub.reference import HubReference
 from publican.store.manifest import MANIFEST, Manifest, read_manifest
-from publican.store.pull.candidates import quant_of
+from publican.store.quant_names import quant_of
 
 
 def already_here(reference: HubReference, quant: str | None, file: str | None, models: Path) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from publican.store.hub.client import RepoFile, Snapshot
-from publican.store.pull.candidates import Candidate, candidates, quant_of
+from publican.store.pull.candidates import Candidate, candidates
+from publican.store.quant_names import quant_of
 
 
 def found(*names: str, revision: str = "main") -> list[Candidate]:
