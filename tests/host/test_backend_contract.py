@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from publican.core.errors import InvalidParameter, InvalidRequest, Overloaded, PromptTooLong
-from publican.core.events import ChoiceFinished, Delta, Failed, Finished, FinishReason, Started
+from publican.core.events import ChoiceFinished, Delta, Failed, Finished, FinishReason, Started, ToolCallDelta
 from publican.core.ids import TokenId
-from publican.core.request import Caller, ChatPrompt, Message, Request, Stopping, TokenPrompt, Wanted
+from publican.core.request import Caller, ChatPrompt, Message, Request, Stopping, TokenPrompt, Tool, Wanted
 from publican.core.sampling import SamplingParams
 from publican.host.fake import FakeLibrary, fake_model, fake_spec
 from publican.host.host import ModelHost
@@ -224,5 +226,60 @@ def test_closing_the_model_fails_what_runs(make_port):
         await model.close()
         folded = await fold(stream)
         assert isinstance(folded.last, Failed)
+
+    run(main())
+
+
+ROLL = Tool(
+    "roll", "Rolls.", {"type": "object", "properties": {"sides": {"type": "integer", "maximum": 20}}, "required": ["sides"]}
+)
+
+
+def test_a_demanded_call_is_made(backend):
+    """Even by a model that speaks nonsense: the grammar crosses every seam, and so do the calls."""
+
+    async def main():
+        async with backend() as it:
+            prompt = ChatPrompt((Message("user", "Hi"),), tools=(ROLL,), tool_choice="required", parallel_calls=False)
+            wanted = Wanted(num_choices=2, split_reasoning=True)
+            folded = await fold(await it.generate(Request(prompt, GREEDY, Stopping(max_tokens=120), wanted)))
+            for index in range(2):
+                calls = [e for e in folded.events if isinstance(e, ToolCallDelta) and e.index == index]
+                assert calls[0].name == "roll"
+                assert calls[0].id
+                assert json.loads("".join(call.arguments for call in calls))["sides"] <= 20
+                assert folded.ended(index).reason is FinishReason.TOOL_CALLS
+                assert folded.text(index) == ""
+            hidden = await fold(await it.generate(Request(replace(prompt, tool_choice="none"), GREEDY, Stopping(max_tokens=8))))
+            assert len(hidden.text()) == 8
+
+    run(main())
+
+
+def test_a_schema_that_cannot_be_demanded_is_refused(backend):
+    async def main():
+        async with backend() as it:
+            tool = Tool("f", "", {"type": "object", "properties": {"x": {"type": "string", "pattern": "("}}, "required": ["x"]})
+            prompt = ChatPrompt((Message("user", "Hi"),), tools=(tool,), tool_choice="required")
+            folded = await fold(await it.generate(Request(prompt, GREEDY, Stopping(max_tokens=8))))
+            assert isinstance(folded.last, Failed)
+            assert isinstance(folded.last.error, InvalidParameter)
+            assert folded.last.error.name == "tools"
+
+    run(main())
+
+
+def test_closing_a_chats_stream_cancels_it(backend):
+    async def main():
+        async with backend() as it:
+            prompt = ChatPrompt((Message("user", "Hi"),))
+            request = Request(prompt, GREEDY, Stopping(max_tokens=1_500), Wanted(split_reasoning=True))
+            stream = await it.generate(request)
+            async for event in stream:
+                if isinstance(event, Delta):
+                    break
+            await stream.aclose()
+            assert [event async for event in stream] == []
+            assert len((await ask(it, "Hello", max_tokens=4)).text()) == 4
 
     run(main())
