@@ -27,8 +27,16 @@ _LONGEST_STEP_S = 600.0
 """A step is made to take a tenth of a second; one that takes this long will never end. Weights read from a slow disk in every
 step are the slowest thing known that works."""
 
-_CODE = "import sys; sys.path.append({root!r}); from publican.host.worker import main; main()"
-"""Not `-m`: that would look for modules in the folder the host was started in first, whatever lies there."""
+_CODE = """\
+import sys
+sys.path.insert(0, {root!r})
+import publican
+del sys.path[0]
+from publican.host.worker import main
+main()
+"""
+"""Our own package, wherever it is, and all else as it is installed. Not `-m`: that would look for modules in the folder that
+the host was started in first, whatever lies there."""
 
 
 class WorkerPort:
