@@ -19,6 +19,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 OLDEST = (3, 11)
 
+COMMANDS = ("serve", "chat", "pull", "show", "list", "verify", "rm", "fit", "config", "bench")
+
 EPILOG = """\
 Everything else is passed on to `publican serve`, for instance:
 
@@ -26,7 +28,8 @@ Everything else is passed on to `publican serve`, for instance:
   python3 start.py --port 8000 --ctx 4096
   python3 start.py path/to/model.gguf
 
-`python3 start.py serve --help` lists all of it. Other commands work too: `python3 start.py chat`, `… config`, `… bench`.
+`python3 start.py serve --help` lists all of it. Other commands work too: `python3 start.py chat`, `… pull`, `… fit`, `… list`,
+`… config`, `… bench`.
 """
 
 
@@ -59,7 +62,7 @@ def main() -> int:
         )
     except OSError as error:
         return fail(f"{error.filename or HERE}: {error.strerror}.")
-    if not rest or rest[0] not in ("serve", "chat", "config", "bench"):
+    if not rest or rest[0] not in COMMANDS:
         rest = ["serve", *rest]
     return run([str(python), "-m", "publican", *rest])
 

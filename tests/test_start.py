@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import start
+from publican.cli import _COMMANDS
 
 
 def test_help_says_what_it_passes_on():
@@ -49,6 +50,10 @@ def test_started_again_it_installs_nothing_and_keeps_its_extras(monkeypatch: pyt
     assert len(ran) == 1, "what was installed with an extra has what is wanted without"
     start.install(folder, ["cuda"], anew=False)
     assert any(word.endswith("[cuda,llama]") for word in ran[1])
+
+
+def test_it_knows_every_command():
+    assert set(start.COMMANDS) == set(_COMMANDS)
 
 
 def test_the_constraints_hold_for_all_that_is_wanted():
