@@ -17,7 +17,7 @@ from publican.executors.native.cuda.config import CudaConfig
 from publican.executors.native.cuda.devices import DTYPES, budgets, describe
 from publican.executors.native.cuda.graphs import Graphs
 from publican.executors.native.cuda.inputs import BlockSizes, Inputs, StepInputs
-from publican.executors.native.cuda.lowering import Lowered, Lowering, Stage, rope_tensors
+from publican.executors.native.cuda.lowering import Lowered, Stage, lower_program, rope_tensors
 from publican.executors.native.cuda.operations import Heads, Operations, Pages
 from publican.executors.native.cuda.packing import Packer
 from publican.executors.native.cuda.placement import Placement
@@ -25,7 +25,7 @@ from publican.executors.native.cuda.steps import Context, Rope
 from publican.executors.native.program import Program
 
 Result = tuple[torch.Tensor, torch.Tensor | None]
-PackerOf = Callable[[torch.device, torch.dtype, bool], Packer]
+Lower = Callable[[Program, list[Packer], Placement, torch.dtype], Lowered]
 
 
 class CudaBackend:
@@ -34,7 +34,12 @@ class CudaBackend:
     Args:
         limits: the most tokens and the most sequences of a batch.
         cache: pages of the KV cache, and tokens per page.
-        packer: makes the packers of the devices; a benchmark has its own.
+        lower: makes the instructions; a benchmark has its own way.
+
+    Attributes:
+        device: where it computes, for people.
+        weight_bytes: what all weights take.
+        caches: keys and values, one for each stage.
 
     Raises:
         MemoryError: a device is too small. OutOfMemory: the budgets are.
@@ -47,7 +52,7 @@ class CudaBackend:
         cache: tuple[int, int],
         limits: tuple[int, int],
         config: CudaConfig,
-        packer: PackerOf = Packer,
+        lower: Lower = lower_program,
     ) -> None:
         self._devices = [torch.device(name) for name in config.devices]
         self._dtype = DTYPES[config.dtype]
@@ -55,29 +60,29 @@ class CudaBackend:
         self._ops = operations(config)
         self._heads = Heads(program.num_heads, program.num_kv_heads, program.head_dim)
         try:
-            self._load(program, cache, limits, config, packer)
+            self._load(program, cache, limits, config, lower)
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
         self.device = describe(self._devices, config)
 
     def _load(
-        self, program: Program, cache: tuple[int, int], limits: tuple[int, int], config: CudaConfig, packer: PackerOf
+        self, program: Program, cache: tuple[int, int], limits: tuple[int, int], config: CudaConfig, lower: Lower
     ) -> None:
         num_pages, page_len = cache
         kv_dtype, shape = DTYPES[config.kv_dtype], (program.num_kv_heads, page_len, program.head_dim)
         layer_bytes = page_bytes(1, shape, kv_dtype) * (num_pages + 1)
         reserve = 2 * program.vocab_size * program.hidden_size + 8 * limits[0] * sum(program.buffers.values())
         placement = Placement(budgets(self._devices, config, reserve), layer_bytes, bool(config.budgets_gb))
-        packers = [packer(device, self._dtype, config.exact_scales) for device in self._devices]
-        lowered = Lowering(program, packers, placement, self._dtype).lower()
+        packers = [Packer(device, self._dtype, config.exact_scales) for device in self._devices]
+        lowered = lower(program, packers, placement, self._dtype)
         self.weight_bytes = sum(each.num_bytes for each in packers)
         self._stages = lowered.stages
         self._used = [self._devices[stage.device] for stage in lowered.stages]
-        self._caches = [
+        self.caches = [
             KVCache(len(stage.layers), num_pages, shape, kv_dtype, device)
             for stage, device in zip(lowered.stages, self._used, strict=True)
         ]
-        self._layers = [_layers(stage, each) for stage, each in zip(lowered.stages, self._caches, strict=True)]
+        self._layers = [_layers(stage, each) for stage, each in zip(lowered.stages, self.caches, strict=True)]
         self._ropes: list[list[Rope]] = [rope_tensors(program, device) for device in self._used]
         self._residuals = lowered.residuals
         self._buffers = [self._buffers_of(lowered, limits[0], device) for device in self._used]
@@ -86,7 +91,7 @@ class CudaBackend:
         self._inputs = Inputs(self._used, (*limits, max_pages), sizes)
         self._graphs: Graphs | None = None
         if config.graphs and len(self._used) == 1 and self._used[0].type == "cuda":
-            spare = self._caches[0].spare_page
+            spare = self.caches[0].spare_page
             self._graphs = Graphs(self._used[0], (min(limits), max_pages, spare), self._inputs, self._forward)
 
     def _buffers_of(self, lowered: Lowered, max_tokens: int, device: torch.device) -> dict[str, torch.Tensor]:
@@ -98,7 +103,7 @@ class CudaBackend:
         }
 
     def copy_page(self, source: int, target: int) -> None:
-        for cache in self._caches:
+        for cache in self.caches:
             cache.copy_page(source, target)
 
     def run(self, batch: Batch) -> Result:
@@ -132,7 +137,7 @@ class CudaBackend:
 
     def close(self) -> None:
         self._stages, self._graphs = (), None
-        self._buffers, self._layers, self._ropes, self._caches = [], [], [], []
+        self._buffers, self._layers, self._ropes, self.caches = [], [], [], []
         if any(device.type == "cuda" for device in self._devices):
             torch.cuda.empty_cache()
 

@@ -200,6 +200,11 @@ class Lowering:
         return StoreKeys(op.src, op.layer, op.rope, *norms)
 
 
+def lower_program(program: Program, packers: list[Packer], placement: Placement, dtype: torch.dtype) -> Lowered:
+    """The instructions of a program, its weights packed for the devices that they go to."""
+    return Lowering(program, packers, placement, dtype).lower()
+
+
 def rope_tensors(program: Program, device: torch.device) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Cosines and sines [context, dim / 2] of every table, float32."""
     return [
