@@ -57,7 +57,7 @@ def banner(values: Settings, key: str | None, card: ModelCard, host: ModelHost, 
 
 def _curl(url: str, key: str | None) -> str:
     auth = f" -H 'Authorization: Bearer {key}'" if key else ""
-    question = '[{"role": "user", "content": "What is the capital of France?"}]'
+    question = '[{"role": "user", "content": "What is a publican?"}]'
     body = f'{{"messages": {question}, "max_tokens": 50, "temperature": 0}}'
     return f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{auth} -d '{body}'"
 
