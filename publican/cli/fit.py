@@ -94,7 +94,7 @@ def command(model: str | None, **flags: Any) -> None:
     machine = elsewhere or read()
     shaped, here, is_here = _model(model, values, own, network, machine)
     if elsewhere is not None:
-        here = replace(here, cuda=bool(machine.gpus), cpu=True, llama=True, llama_gpu=True)
+        here = _anything(here.native_objection, machine, here.is_gguf)
     chosen = choose(options.loader, options.backend, here)
     if chosen.loader == "llama" and not here.llama_gpu:
         machine = replace(machine, gpus=())
@@ -121,18 +121,18 @@ def _model(
     """The model, what could run it here, and whether its files are here: by its name, at the hub, or by its shape."""
     try:
         checkpoint = open_checkpoint(_stored(asked, values).path)
-        return shape_model(checkpoint), available(checkpoint), True
+        return shape_model(checkpoint), available(checkpoint, machine), True
     except ModelNotFound:
         if asked is None:
             raise
         if asked.strip().lower() in SHAPES:
             shape = described_model(asked, shape_of(asked), own["bits"] or 4, own["group"])
-            return shape, _anything(None, is_gguf=own["bits"] is None), False
+            return shape, _anything(None, machine, is_gguf=own["bits"] is None), False
         if "/" not in asked:
             raise ModelNotFound(asked, tuple(SHAPES)) from None
     checkpoint = asyncio.run(_remote(asked, values, network, machine))
     objection = available_for_headers(checkpoint, machine).native_objection
-    return shape_model(checkpoint), _anything(objection, checkpoint.format == "gguf"), False
+    return shape_model(checkpoint), _anything(objection, machine, checkpoint.format == "gguf"), False
 
 
 async def _remote(asked: str, values: Settings, network: Any, machine: Machine) -> Checkpoint:
@@ -144,9 +144,9 @@ async def _remote(asked: str, values: Settings, network: Any, machine: Machine) 
     return checkpoint
 
 
-def _anything(native_objection: str | None, is_gguf: bool) -> Available:
+def _anything(native_objection: str | None, machine: Machine, is_gguf: bool) -> Available:
     """What a machine could have installed, for a model that nobody has."""
-    return Available(False, True, True, native_objection, is_gguf, llama_gpu=True)
+    return Available(bool(machine.gpus), True, True, native_objection, is_gguf, llama_gpu=True)
 
 
 def _stored(asked: str | None, values: Settings) -> StoredModel:

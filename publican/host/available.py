@@ -13,19 +13,19 @@ from publican.core.errors import ModelFileError
 from publican.core.model import Checkpoint
 from publican.executors.native.cpu.library import LibraryMissing, load_library
 from publican.executors.native.loading import objection
-from publican.hardware.machine import Machine, read_this_machine
+from publican.hardware.machine import Machine
 from publican.host.choose import Available
 
 log = logging.getLogger(__name__)
 
 
-def available(checkpoint: Checkpoint) -> Available:
-    """For a model whose files are here.
+def available(checkpoint: Checkpoint, machine: Machine) -> Available:
+    """For a model whose files are here, on `machine`.
 
     Raises:
         ModelFileError: they are damaged.
     """
-    return _available(objection(checkpoint), checkpoint, read_this_machine())
+    return _available(objection(checkpoint), checkpoint, machine)
 
 
 def available_for_headers(checkpoint: Checkpoint, machine: Machine) -> Available:

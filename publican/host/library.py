@@ -132,7 +132,7 @@ class ModelLibrary:
         """
         checkpoint = open_checkpoint(stored.path)
         machine = self._machine()
-        here = available(checkpoint)
+        here = available(checkpoint, machine)
         chosen = choose(options.loader, options.backend, here)
         if chosen.loader == "llama" and not here.llama_gpu:
             machine = replace(machine, gpus=())

@@ -92,7 +92,7 @@ def test_a_wish_gives_what_transformers_computes(folder: Path, name: str):
 def test_libllama_is_told_the_same(default_model: Path):
     pytest.importorskip("llama_cpp")
     _require_cpu_library()
-    tokens = [int(token) for token in load_tokenizer(open_checkpoint(default_model)).encode(_text()[2_000:4_000])][:256]
+    tokens = [int(token) for token in load_tokenizer(open_checkpoint(default_model)).encode(_text()[2_000:4_000])][:128]
     options = LoadOptions(context_len=512, num_users=1, rope=RopeWish(factor=4.0))
     theirs = worker_spec(default_model, "llama", "auto", options)
     ours = run(worker_spec(default_model, "native", "cpu", options), tokens, 64)
