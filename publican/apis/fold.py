@@ -95,6 +95,11 @@ class Fold:
                 case Failed():
                     self.error = event.error
 
+    @property
+    def num_thought(self) -> int:
+        """How many tokens were thoughts."""
+        return sum(num_thought(delta) for choice in self.choices.values() for delta in choice.deltas)
+
     def choice(self, index: int) -> Choice:
         if index not in self.choices:
             self.choices[index] = Choice(index)
@@ -102,6 +107,11 @@ class Fold:
 
     def in_order(self) -> list[Choice]:
         return [self.choices[index] for index in sorted(self.choices)]
+
+
+def num_thought(delta: Delta) -> int:
+    """How many of the tokens of `delta` were thoughts: all or none, for the token that ends them begins the answer."""
+    return len(delta.tokens) if delta.reasoning and not delta.text else 0
 
 
 def merge(items: list[Item]) -> list[Item]:

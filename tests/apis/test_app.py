@@ -197,6 +197,19 @@ def test_keys(name: str) -> None:
         assert ask(app, route.method, path_of(route), {}, headers).status_code in refused, headers
 
 
+SHARED = sorted({(r.method, r.path) for r in ROUTES if r.when is not None})
+
+
+@pytest.mark.parametrize(("method", "path"), SHARED)
+def test_shared_paths_answer_a_body_that_is_nobody_s(method: str, path: str) -> None:
+    """It goes to the last of its owners; and all of them have one rule about keys."""
+    owners = [route for route in ROUTES if (route.method, route.path) == (method, path)]
+    assert len(owners) > 1
+    assert len({route.auth for route in owners}) == 1
+    answer = ask(app_of(ScriptedHost()), method, path, {"x": 1})
+    assert answer.status_code in (200, 400, 422)
+
+
 @pytest.mark.parametrize("name", [name for name in OWNERS if name.startswith("GET")])
 def test_head(name: str) -> None:
     route = BY_NAME[name]

@@ -10,7 +10,7 @@ from typing import Any
 
 from publican.apis import sse
 from publican.apis.feed import Item
-from publican.apis.fold import Choice, Fold, merge
+from publican.apis.fold import Choice, Fold, merge, num_thought
 from publican.apis.openai.errors import error_body
 from publican.apis.openai.translate import Shape
 from publican.core.backend import ModelCard
@@ -33,12 +33,14 @@ def model(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def usage(counts: Usage) -> dict[str, Any]:
+def usage(counts: Usage, num_thoughts: int) -> dict[str, Any]:
+    """`num_thoughts` of the completion's tokens were thoughts."""
     return {
         "prompt_tokens": counts.num_prompt_tokens,
         "completion_tokens": counts.num_completion_tokens,
         "total_tokens": counts.num_prompt_tokens + counts.num_completion_tokens,
         "prompt_tokens_details": {"cached_tokens": counts.num_cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": num_thoughts},
     }
 
 
@@ -72,12 +74,13 @@ class Answer:
         self._tail = "" if shape.every_token or shape.running_usage else self._constant_tail()
         self._num_prompt_tokens = 0
         self._num_completion_tokens = 0
+        self._num_thought = 0
 
     # --- whole
 
     def whole(self, fold: Fold) -> dict[str, Any]:
         choices = [self.choice(choice, fold) for choice in fold.in_order()]
-        return {**self._named(self.kind), "choices": choices, "usage": usage(fold.usage)}
+        return {**self._named(self.kind), "choices": choices, "usage": usage(fold.usage, fold.num_thought)}
 
     def choice(self, choice: Choice, fold: Fold) -> dict[str, Any]:
         raise NotImplementedError
@@ -101,6 +104,7 @@ class Answer:
                         index = base + event.index
                         out.append((self._heads.get(index) or self._head(index)) + sse.quote(event.text) + self._tail)
                 else:
+                    self._num_thought += num_thought(event)
                     out.extend(self._chunk(choice) for choice in self.delta(base + event.index, event))
             elif type(event) is ToolCallDelta:
                 out.extend(self._chunk(choice) for choice in self.called(base + event.index, event))
@@ -139,7 +143,7 @@ class Answer:
     def _chunk(self, choice: dict[str, Any]) -> str:
         chunk = {**self._named(self.chunk_kind), "choices": [choice]}
         if self.shape.running_usage:
-            chunk["usage"] = usage(Usage(self._num_prompt_tokens, self._num_completion_tokens))
+            chunk["usage"] = usage(Usage(self._num_prompt_tokens, self._num_completion_tokens), self._num_thought)
         elif self.shape.usage:
             chunk["usage"] = None
         return sse.event(chunk)
@@ -147,7 +151,7 @@ class Answer:
     def _usage_chunk(self, counts: Usage) -> str:
         if not self.shape.usage:
             return ""
-        return sse.event({**self._named(self.chunk_kind), "choices": [], "usage": usage(counts)})
+        return sse.event({**self._named(self.chunk_kind), "choices": [], "usage": usage(counts, self._num_thought)})
 
     # --- the constant parts of a chunk that is nothing but text
 

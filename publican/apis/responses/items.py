@@ -51,8 +51,7 @@ def whole(labels: Labels, fold: Fold) -> dict[str, Any]:
     """The answer when it is complete."""
     choice = fold.choice(0)
     status = status_of_answer(choice.reason)
-    num_thought = sum(len(delta.tokens) for delta in choice.deltas if delta.reasoning and not delta.text)
-    return labels.response(status, _items(labels, choice, status), usage(fold.usage, num_thought))
+    return labels.response(status, _items(labels, choice, status), usage(fold.usage, fold.num_thought))
 
 
 def _items(labels: Labels, choice: Choice, status: str) -> list[Item]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from publican.apis import sse
+from publican.apis.fold import num_thought
 from publican.apis.rendering import Rendering
 from publican.apis.responses import items
 from publican.apis.responses.items import Item, Labels
@@ -34,14 +35,13 @@ class Events(Rendering):
         return self._begin()
 
     def delta(self, index: int, delta: Delta) -> str:
-        thought_tokens, tokens = ((), delta.tokens) if delta.text or not delta.reasoning else (delta.tokens, ())
         out = ""
         if delta.reasoning:
-            self._num_thought += len(thought_tokens)
+            self._num_thought += num_thought(delta)
             out += self._on(_Thought)
             out += self._more("response.reasoning_text.delta", delta.reasoning, {"content_index": 0})
         if delta.text:
-            out += self._on(_Spoken) + self._spoken(delta.text, tokens)
+            out += self._on(_Spoken) + self._spoken(delta.text, delta.tokens)
         return out
 
     def _spoken(self, text: str, tokens: tuple[TokenOutput, ...]) -> str:

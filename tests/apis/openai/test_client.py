@@ -10,9 +10,22 @@ from typing import Any
 
 import openai
 import pytest
+from pydantic import BaseModel
 
-from publican.core.errors import EngineError, Overloaded, PromptTooLong
-from publican.core.events import Delta, FinishReason, Queued, Started
+from publican.core.errors import EngineError, Overloaded, PromptTooLong, Unsupported
+from publican.core.events import (
+    ChoiceFinished,
+    Delta,
+    Finished,
+    FinishReason,
+    Queued,
+    Started,
+    TokenOutput,
+    ToolCallDelta,
+    Usage,
+)
+from publican.core.ids import TokenId
+from publican.core.request import Request
 from tests.apis.fake_host import FOREVER, Pause, ScriptedHost, answer, failing
 from tests.apis.running import app_of, keyed, open_door, served, until
 
@@ -160,3 +173,79 @@ def test_a_retry_waits_as_long_as_it_was_told() -> None:
     with client_of(host, retries=1) as client:
         threading.Timer(0.5, lambda: setattr(host, "refusal", None)).start()
         assert client.completions.create(model="tiny", prompt="x").choices[0].text == "Hello world!"
+
+
+# --- tools, thoughts, responses
+
+TOOLS: Any = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+
+
+def calling(request: Request) -> list[Any]:
+    """A thought, a word, and two calls in pieces."""
+    return [
+        Started(5),
+        Delta(0, "", (TokenOutput(TokenId(1)),), reasoning="Hm."),
+        Delta(0, "So: ", (TokenOutput(TokenId(2)),)),
+        ToolCallDelta(0, 0, "", "call_1", "f"),
+        ToolCallDelta(0, 0, '{"a":'),
+        ToolCallDelta(0, 0, " 1}"),
+        ToolCallDelta(0, 1, "{}", "call_2", "f"),
+        ChoiceFinished(0, FinishReason.TOOL_CALLS),
+        Finished(Usage(5, 9)),
+    ]
+
+
+def test_calls_of_tools_whole_and_streamed_are_the_same() -> None:
+    with client_of(ScriptedHost(calling)) as client:
+        whole = client.chat.completions.create(model="tiny", messages=HI, tools=TOOLS, tool_choice="required")
+        with client.chat.completions.stream(model="tiny", messages=HI, tools=TOOLS) as stream:
+            streamed = stream.get_final_completion()
+    for got in (whole.choices[0], streamed.choices[0]):
+        assert (got.finish_reason, got.message.content) == ("tool_calls", "So: ")
+        assert got.message.tool_calls is not None
+        calls = [(call.id, call.function.name, call.function.arguments) for call in got.message.tool_calls]  # type: ignore[union-attr]
+        assert calls == [("call_1", "f", '{"a": 1}'), ("call_2", "f", "{}")]
+    assert whole.choices[0].message.model_extra == {"reasoning_content": "Hm."}
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens_details is not None
+    assert whole.usage.completion_tokens_details.reasoning_tokens == 1
+
+
+def test_an_answer_of_a_form_is_parsed() -> None:
+    class Weather(BaseModel):
+        celsius: int
+
+    host = ScriptedHost(lambda request: answer(request, ['{"celsius"', ": 7}"], FinishReason.STOP))
+    with client_of(host) as client:
+        got = client.chat.completions.parse(model="tiny", messages=HI, response_format=Weather)
+        assert got.choices[0].message.parsed == Weather(celsius=7)
+        parsed = client.responses.parse(model="tiny", input="x", text_format=Weather)
+        assert parsed.output_parsed == Weather(celsius=7)
+    for request in host.requests:
+        assert '"celsius"' in request.sampling.json_schema
+
+
+def test_responses_whole_and_streamed_are_the_same() -> None:
+    with client_of(ScriptedHost(calling)) as client:
+        flat: Any = [{"type": "function", **TOOLS[0]["function"]}]
+        whole = client.responses.create(model="tiny", input="x", tools=flat)
+        with client.responses.stream(model="tiny", input="x") as stream:
+            seen = [event.type for event in stream]
+            streamed = stream.get_final_response()
+    assert whole.output_text == streamed.output_text == "So: "
+    assert [item.type for item in whole.output] == ["reasoning", "message", "function_call", "function_call"]
+    assert [item.type for item in streamed.output] == [item.type for item in whole.output]
+    assert whole.usage is not None
+    assert whole.usage.output_tokens_details.reasoning_tokens == 1
+    assert seen[0] == "response.created"
+    assert seen[-1] == "response.completed"
+
+
+def test_embeddings() -> None:
+    with client_of(ScriptedHost()) as client:
+        got = client.embeddings.create(model="tiny", input=["a", "b"], dimensions=2)
+        assert [round(number, 6) for number in got.data[1].embedding] == [0.6, 0.8]
+        assert got.usage.total_tokens == 6
+    refusing = ScriptedHost(refusal=Unsupported("tiny gives no embeddings."))
+    with client_of(refusing) as client, pytest.raises(openai.BadRequestError, match="no embeddings"):
+        client.embeddings.create(model="tiny", input="a")
