@@ -9,15 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import jsonschema_rs
-import pytest
 
 from publican.core.events import ChoiceFinished, Delta, Event, Finished, FinishReason, ToolCallDelta
 from publican.core.request import ChatPrompt, Message, Request, Stopping, Tool, Wanted
 from publican.core.sampling import SamplingParams
 from publican.host.host import ModelHost
-from publican.host.in_process import ThreadPort
 from publican.host.library import ModelLibrary
 from publican.host.options import LoadOptions
+from publican.host.worker_process import WorkerPort
 from tests.host.answers.asked import Read
 
 WEATHER = Tool(
@@ -44,7 +43,7 @@ GREEDY = SamplingParams(temperature=0.0)
 
 @asynccontextmanager
 async def hosting(model: Path) -> AsyncIterator[ModelHost]:
-    host = ModelHost(ModelLibrary(model.parent, LoadOptions(context_len=1024), ThreadPort, 16))
+    host = ModelHost(ModelLibrary(model.parent, LoadOptions(context_len=1024), WorkerPort, 16))
     await host.load(model.stem, {})
     try:
         yield host
@@ -132,14 +131,14 @@ SIGNS = {
 }
 
 
-@pytest.mark.parametrize("calls", SIGNS)
-def test_every_common_way_of_calling(default_model: Path, calls: str) -> None:
+def test_every_common_way_of_calling(default_model: Path) -> None:
     async def main() -> None:
         async with hosting(default_model) as host:
-            template = "{% set sign = '" + SIGNS[calls] + "' %}{{ tools | tojson }}\n{{ messages[0].content }}\n"
-            question = asking("Roll a die with six sides.", template=template, tool_choice=ROLL)
-            found, reasons, _ = await answers(host, question)
-            check(found[0], most=1)
-            assert reasons == {0: FinishReason.TOOL_CALLS}
+            for sign in SIGNS.values():
+                template = "{% set sign = '" + sign + "' %}{{ tools | tojson }}\n{{ messages[0].content }}\n"
+                question = asking("Roll a die with six sides.", template=template, tool_choice=ROLL)
+                found, reasons, _ = await answers(host, question)
+                check(found[0], most=1)
+                assert reasons == {0: FinishReason.TOOL_CALLS}
 
     run(main())
