@@ -16,6 +16,7 @@ from publican.apis.ollama import models, translate
 from publican.apis.ollama.answers import Answer, Chatted, Generated, durations
 from publican.apis.ollama.errors import OLLAMA
 from publican.apis.ollama.history import fitted
+from publican.apis.ollama.lines import LineByLine
 from publican.apis.ollama.schema import ChatBody, CopyBody, EmbedBody, GenerateBody, NameBody, PullBody
 from publican.apis.patience import Patient, ProgressAnswer
 from publican.apis.respond import Json, StreamAnswer, WholeAnswer
@@ -56,7 +57,9 @@ async def chat(call: Call) -> ASGIApp:
 
 
 def _answer(call: Call, asked: translate.Asked, request: Request, answer: Answer) -> ASGIApp:
-    return StreamAnswer(call, [request], answer) if asked.stream else WholeAnswer(call, [request], answer.whole)
+    if asked.stream:
+        return LineByLine(StreamAnswer(call, [request], answer))
+    return WholeAnswer(call, [request], answer.whole)
 
 
 async def _conversation(call: Call, request: Request, before: tuple[TokenId, ...]) -> tuple[TokenId, ...]:
@@ -148,7 +151,7 @@ async def pull(call: Call) -> ASGIApp:
     sent = PullBody.of(call.body)
     steps = call.host.pull(sent.model)
     if sent.stream:
-        return ProgressAnswer(call, steps, models.Pulling())
+        return LineByLine(ProgressAnswer(call, steps, models.Pulling()))
     return Patient(call, _all_of(steps), lambda _: {"status": "success"})
 
 

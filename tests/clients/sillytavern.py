@@ -1,0 +1,132 @@
+"""SillyTavern without a browser: from the npm registry, installed once, started on a free port.
+
+A browser talks to SillyTavern's own server, and that server talks to us; the tests play the browser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cli.running import free_port
+
+VERSION = "1.19.0"
+FOLDER = Path.home() / ".cache" / "publican-tests" / "sillytavern"
+START_S = 240
+"""The first start compiles what a browser would load: a quarter of a minute alone, a minute beside other work."""
+
+SETTINGS = """\
+listen: false
+whitelistMode: false
+basicAuthMode: false
+disableCsrfProtection: true
+browserLaunch:
+  enabled: false
+enableUserAccounts: false
+skipContentCheck: true
+enableDownloadableTokenizers: false
+enableServerPlugins: false
+extensions:
+  autoUpdate: false
+"""
+
+
+def installed() -> Path:
+    """The folder of the package. Skips where there is no Node, or no registry to install it from."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("SillyTavern needs node and npm")
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    if int(node.lstrip("v").split(".")[0]) < 20:
+        pytest.skip(f"SillyTavern needs node 20, here is {node.strip()}")
+    package = FOLDER / "node_modules" / "sillytavern"
+    described = package / "package.json"
+    if described.exists() and json.loads(described.read_text())["version"] == VERSION:
+        return package
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    npm = [shutil.which("npm") or "npm", "install", f"sillytavern@{VERSION}", "--omit=dev", "--ignore-scripts", "--no-audit"]
+    made = subprocess.run([*npm, "--no-fund"], cwd=FOLDER, capture_output=True, text=True, timeout=300, check=False)
+    if made.returncode:
+        pytest.skip(f"SillyTavern could not be installed: {made.stderr[-300:]}")
+    return package
+
+
+@dataclass
+class SillyTavern:
+    """`post` is what the browser would send; `upstream` the address of our server."""
+
+    http: httpx.Client
+    upstream: str
+    log: Path
+
+    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        return self.http.post(path, json=body)
+
+    def stream(self, path: str, body: dict[str, Any]) -> str:
+        """The whole stream as text."""
+        with self.http.stream("POST", path, json=body) as answer:
+            assert answer.status_code == 200, answer.read()
+            return "".join(answer.iter_text())
+
+    def hang_up(self, path: str, body: dict[str, Any]) -> str:
+        """The beginning of a stream; then the browser's stop button."""
+        with self.http.stream("POST", path, json=body) as answer:
+            return next(answer.iter_text())
+
+
+@contextlib.contextmanager
+def running(upstream: str, data: Path) -> Iterator[SillyTavern]:
+    """SillyTavern with no settings but ours, for as long as the block lasts."""
+    package = installed()
+    port = free_port()
+    (data / "config.yaml").write_text(SETTINGS)
+    _share_compiled(data)
+    command = ["node", str(package / "server.js"), "--configPath", str(data / "config.yaml"), "--port", str(port)]
+    log = data / "log"
+    with log.open("wb") as file:
+        environment = os.environ | {"NODE_ENV": "production"}
+        process = subprocess.Popen(
+            [*command, "--dataRoot", str(data / "data"), "--disableCsrf"], stdout=file, stderr=file, cwd=data, env=environment
+        )
+    try:
+        # it closes connections when a client goes, so each call has its own
+        limits = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, limits=limits) as http:
+            _wait_until_up(process, http, log)
+            yield SillyTavern(http, upstream, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _share_compiled(data: Path) -> None:
+    """What the first start compiles is kept for the next, while all else begins anew."""
+    compiled = FOLDER / "compiled"
+    compiled.mkdir(exist_ok=True)
+    (data / "data").mkdir()
+    (data / "data" / "_webpack").symlink_to(compiled, target_is_directory=True)
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], http: httpx.Client, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"SillyTavern ended:\n{log.read_text()[-2_000:]}"
+        with contextlib.suppress(httpx.HTTPError):
+            if http.get("/version").status_code == 200:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"SillyTavern does not answer:\n{log.read_text()[-2_000:]}")
