@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from publican.core.parameters import Parameter, Wire, wire_names
+from publican.core.presets import Presets
 from publican.core.sampling import SAMPLING_PARAMETERS, SamplingParams
 from publican.core.sampling.dialects import DIALECTS
 from publican.core.sampling.wire import ORDER_NAMES, dialect_defaults, sampling_params
@@ -143,3 +144,17 @@ def test_an_order_and_biases_arrive(dialect: str) -> None:
     assert expected.order
     assert expected.logit_bias
     assert host.requests[-1].sampling == expected
+
+
+@pytest.mark.parametrize("dialect", ROUTES)
+def test_a_preset_is_a_word_of_every_dialect(dialect: str) -> None:
+    path, body_of = ROUTES[dialect][0]
+    host = ScriptedHost()
+    beside = BESIDE.get(dialect, {})
+    for name in Presets().names():
+        answer = ask(app_of(host), "POST", path, body_of({"preset": name}))
+        assert answer.status_code == 200, answer.text
+        assert host.requests[-1].sampling == sampling_params(dialect, beside, Presets().get(name)), name
+    unknown = ask(app_of(host), "POST", path, body_of({"preset": "nothing like it"}))
+    assert unknown.status_code in (400, 422)
+    assert Presets().names()[0] in unknown.text
