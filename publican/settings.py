@@ -116,27 +116,48 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], folder: Path, con
     values: dict[str, Any] = {}
     sources = dict.fromkeys(Settings.model_fields, "default")
     path = config or folder / FILE_NAME
-    if config is not None or path.is_file():
+    if config is not None or path.exists():
         for name, value in _read_file(path).items():
             values[name], sources[name] = value, str(path)
     for name in Settings.model_fields:
         if variable_of(name) in environ:
             values[name], sources[name] = _from_text(name, environ[variable_of(name)]), variable_of(name)
     for name, value in flags.items():
-        if value is not None and value != ():
+        if _is_given(value):
             values[name], sources[name] = value, flag_of(name)
     try:
         return LoadedSettings(Settings.model_validate(values), sources)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
-        raise SettingsError(f"{sources[name]}: {name} is wrong: {first['msg']}, got {first['input']!r:.60}.") from None
+        raise SettingsError(f"{sources[name]}: {name} is wrong: {_objection(first)}, got {first['input']!r:.60}.") from None
+
+
+_OBJECTIONS = {
+    "int_parsing": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "int_type": "it must be a whole number",
+    "float_parsing": "it must be a number",
+    "bool_parsing": "it must be true or false",
+    "bool_type": "it must be true or false",
+    "string_type": "it must be a text",
+    "tuple_type": "it must be a list",
+    "path_type": "it must be a path",
+    "greater_than_equal": "it must be at least {ge}",
+    "less_than_equal": "it must be at most {le}",
+    "literal_error": "it must be one of {expected}",
+}
+"""What pydantic objects to, by its type, in words for whoever wrote the setting."""
+
+
+def _objection(error: Mapping[str, Any]) -> str:
+    text = _OBJECTIONS.get(error["type"])
+    return text.format(**error.get("ctx", {})) if text else str(error["msg"])
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
+        values = tomllib.loads(path.read_text("utf-8-sig"))  # Windows' Notepad may have put a mark first
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -144,16 +165,21 @@ def _read_file(path: Path) -> dict[str, Any]:
     for name in values:
         if name not in Settings.model_fields:
             near = difflib.get_close_matches(name, Settings.model_fields, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise SettingsError(f"{path}: there is no setting {name!r}{hint}.")
-    return values
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise SettingsError(f"{path}: there is no setting {name!r}{hint}")
+    return {name: value for name, value in values.items() if _is_given(value)}
+
+
+def _is_given(value: Any) -> bool:
+    """Blank text is nothing wherever it stands: a key that is blank must never be a key that everybody has."""
+    return value is not None and value != () and not (isinstance(value, str) and not value.strip())
 
 
 def _from_text(name: str, text: str) -> Any:
     """An environment variable's text; lists are separated by commas, and empty text is nothing."""
     if name == "cors_origins":
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    return text if text != "" else Settings.model_fields[name].default
+    return text if _is_given(text) else Settings.model_fields[name].default
 
 
 def data_dir(environ: Mapping[str, str], home: Path) -> Path:

@@ -35,8 +35,16 @@ def test_lists_and_booleans_from_the_environment(tmp_path):
 @pytest.mark.parametrize(
     ("toml", "env", "flags", "says"),
     [
-        ("prot = 1", {}, {}, "did you mean 'port'"),
-        ("port = 'x'", {}, {}, "publican.toml: port is wrong"),
+        ("prot = 1", {}, {}, r"did you mean 'port'\?$"),
+        ("wxyz = 1", {}, {}, r"no setting 'wxyz'\.$"),
+        ("port = 'x'", {}, {}, "publican.toml: port is wrong: it must be a whole number, got 'x'"),
+        ("port = 5000.5", {}, {}, "it must be a whole number"),
+        ("port = 70000", {}, {}, "it must be at most 65535"),
+        ("target_ms = 'soon'", {}, {}, "it must be a number"),
+        ("listen = 'maybe'", {}, {}, "it must be true or false"),
+        ("cors_origins = 'x'", {}, {}, "it must be a list"),
+        ("model = 5", {}, {}, "it must be a text"),
+        ("loader = 'exllama'", {}, {}, "it must be one of 'auto', 'native'"),
         ("port = ", {}, {}, "not valid TOML"),
         ("", {"PUBLICAN_PORT": "99999"}, {}, "PUBLICAN_PORT: port is wrong"),
         ("", {}, {"users": 0}, "--users: users is wrong"),
@@ -46,6 +54,26 @@ def test_lists_and_booleans_from_the_environment(tmp_path):
 def test_a_wrong_value_names_its_source(tmp_path, toml, env, flags, says):
     with pytest.raises(SettingsError, match=says):
         load(tmp_path, toml, env, **flags)
+
+
+def test_the_mark_that_notepad_puts_first_is_no_mistake(tmp_path):
+    (tmp_path / "publican.toml").write_text("port = 5001", "utf-8-sig")
+    assert load(tmp_path).values.port == 5001
+
+
+def test_a_folder_in_the_place_of_the_file_is_said(tmp_path):
+    (tmp_path / "publican.toml").mkdir()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_key_is_no_key(tmp_path, blank):
+    """It would be one that everybody has."""
+    assert load(tmp_path, f"api_key = '{blank}'").values.api_key is None
+    (tmp_path / "publican.toml").unlink()
+    assert load(tmp_path, env={"PUBLICAN_API_KEY": blank}).values.api_key is None
+    assert load(tmp_path, api_key=blank).values.api_key is None
 
 
 def test_a_named_file_must_exist(tmp_path):

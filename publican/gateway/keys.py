@@ -27,6 +27,7 @@ class OneKey:
     """One key for everybody. Who has it may do everything that the owner may."""
 
     def __init__(self, key: str) -> None:
+        assert key.strip(), "an empty key would let everybody in"
         self._key = key.encode()
 
     def authenticate(self, key: str | None) -> Caller:

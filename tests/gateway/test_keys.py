@@ -20,3 +20,9 @@ def test_keys_differ_and_survive_pasting():
     assert new_key() != new_key()
     assert new_key().isascii()
     assert new_key().removeprefix("pk-").isalnum()
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_blank_key_cannot_be_the_one(blank):
+    with pytest.raises(AssertionError):
+        OneKey(blank)
