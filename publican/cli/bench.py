@@ -24,7 +24,7 @@ _LOADER_SETTINGS = ("models_dir", "loader", "backend", "ctx", "threads", "gpu_la
 
 @click.group("bench")
 def command() -> None:
-    """Measure a server, an engine or the samplers."""
+    """Measure a server, an engine, kernels or the samplers."""
 
 
 @command.command("serve")
@@ -82,13 +82,22 @@ def serve(url: str, json_path: Path | None, **options: Any) -> None:
 @click.option("--context", type=int, default=512, show_default=True, help="Tokens that each sequence holds.")
 @click.option("--prompt", type=int, default=512, show_default=True, help="Length of the prompts that are timed.")
 @click.option("--steps", type=int, default=32, show_default=True, help="Steps at each batch size.")
+@click.option("--shape", help="Instead of MODEL: random weights of a published shape (llama2-7b), on the backend cuda.")
+@click.option("--format", "weight_format", default="gptq-4-128", show_default=True, help="How a shape's weights are kept.")
 @click.option(
     "--newcomer", type=int, default=4_000, show_default=True, help="Length of a prompt that comes in between; 0: none."
 )
 @_JSON
 @settings_options(*_LOADER_SETTINGS)
 def engine(model: str | None, json_path: Path | None, **options: Any) -> None:
-    """Time the executor of MODEL alone, and with the engine around it, so that what the engine adds can be seen."""
+    """Time the executor of MODEL alone, and with the engine around it, so that what the engine adds can be seen.
+
+    With --shape: decoding at batch 1 to 64 and contexts to 8,192, and a prompt, beside what bytes and operations take at least.
+    """
+    shape, weight_format = options.pop("shape"), options.pop("weight_format")
+    if shape is not None:
+        _time_shape(shape, weight_format)
+        return
     from publican.bench.engine import EngineConfig, bench_engine
     from publican.bench.engine_report import engine_body, engine_tables
     from publican.host import executor_for
@@ -112,6 +121,30 @@ def engine(model: str | None, json_path: Path | None, **options: Any) -> None:
     with console.status("") as status:
         report = bench_engine(make, config, status.update)
     _give(engine_body(report), engine_tables(report), json_path)
+
+
+@command.command("kernels")
+@click.option("--format", "formats", multiple=True, help="Formats of weights; may be repeated. [default: seven of them]")
+def kernels(formats: tuple[str, ...]) -> None:
+    """Time the cuda backend's kernels, beside what this machine copies and multiplies at best.
+
+    Without an NVIDIA card: their plain twins on the processor, on tiny matrices, which says that they run and no more.
+    """
+    from dataclasses import replace
+
+    from publican.bench.kernels import TINY, KernelConfig, measure_ceilings, time_kernels
+    from publican.bench.kernels_report import ceilings_text, kernels_text
+    from publican.executors.native.cuda.backend import operations
+    from publican.executors.native.cuda.devices import card_or_cpu
+
+    cuda = card_or_cpu()
+    config = KernelConfig() if cuda.kernels == "triton" else TINY
+    config = replace(config, formats=formats) if formats else config
+    with Console(stderr=True).status("") as status:
+        ceilings = measure_ceilings(config)
+        times = time_kernels(config, operations(cuda), ceilings, status.update)
+    click.echo(ceilings_text(ceilings))
+    click.echo(kernels_text(times))
 
 
 @command.command("samplers")
@@ -144,6 +177,23 @@ def compare(before: Path, after: Path) -> None:
     from publican.bench.compare import compare_table
 
     Console().print(compare_table(read_report(before), read_report(after)))
+
+
+def _time_shape(name: str, weight_format: str) -> None:
+    from publican.bench.kernels import TINY, KernelConfig, measure_ceilings
+    from publican.bench.kernels_report import ceilings_text, steps_text
+    from publican.bench.shape_times import ShapeConfig, time_shape
+    from publican.bench.shapes import parse_format, shape_named
+    from publican.executors.native.cuda.devices import card_or_cpu
+
+    spec, how, cuda = shape_named(name), parse_format(weight_format), card_or_cpu()
+    on_card = cuda.kernels == "triton"
+    config = ShapeConfig(cuda) if on_card else ShapeConfig(cuda, (1, 4), (128,), 128, 3)
+    with Console(stderr=True).status("") as status:
+        ceilings = measure_ceilings(KernelConfig() if on_card else TINY)
+        weight_bytes, times = time_shape(spec, how, config, ceilings, status.update)
+    click.echo(ceilings_text(ceilings))
+    click.echo(steps_text(f"{name} {weight_format}", weight_bytes, times))
 
 
 def _spec(values: Settings, model: str | None, num_slots: int, num_tokens: int) -> WorkerSpec:

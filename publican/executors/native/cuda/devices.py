@@ -34,6 +34,14 @@ def visible_devices() -> tuple[str, ...]:
     return tuple(f"cuda:{i}" for i in range(torch.cuda.device_count()))
 
 
+def card_or_cpu() -> CudaConfig:
+    """The first NVIDIA card, or where there is none the plain twins on the CPU: for trying things out."""
+    if torch.cuda.is_available():
+        devices = visible_devices()[:1]
+        return CudaConfig(devices, dtype=best_dtype(devices), kv_dtype=best_dtype(devices))
+    return CudaConfig(("cpu",), kernels="torch")
+
+
 def best_dtype(devices: Sequence[str]) -> DtypeName:
     """bfloat16 where the matrix units know it: hidden states of some models overflow float16."""
     capable = all(torch.cuda.get_device_capability(torch.device(name)) >= _FIRST_WITH_BF16 for name in devices)
