@@ -65,11 +65,12 @@ class NotAllowed(PublicanError):
 
 
 class ModelNotFound(PublicanError):
-    """No model of that name is here."""
+    """No model of that name is here; no name is no loaded model. The sentence names the first 20 of those `available`."""
 
     def __init__(self, name: str, available: tuple[str, ...] = ()) -> None:
-        here = f"; here are: {', '.join(available)}" if available else ""
-        super().__init__(f"The model {name!r} is not here{here}.")
+        more = ", …" if len(available) > 20 else ""
+        here = f"; here are: {', '.join(available[:20])}{more}" if available else ""
+        super().__init__(f"The model {name!r} is not here{here}." if name else f"No model is loaded{here}.")
         self.name = name
         self.available = available
 
