@@ -17,7 +17,7 @@ from rich.console import Console
 
 from publican.cli import show
 from publican.cli.fit_json import report_body
-from publican.cli.fit_show import print_measured, print_report
+from publican.cli.fit_show import print_records, print_report
 from publican.cli.network import network_from, network_options
 from publican.cli.options import load_settings, models_dir, settings_options
 from publican.cli.serve import load_options
@@ -28,6 +28,7 @@ from publican.hardware.shapes import SHAPES, shape_of
 from publican.hardware.sizes import parse_size, parse_sizes
 from publican.host.available import available, available_for_headers
 from publican.host.choose import Available, choose
+from publican.host.fit_records import Record, read_records, remember
 from publican.host.fit_report import make_report
 from publican.host.fit_shape import ShapedModel, described_model, shape_model
 from publican.host.library import ModelLibrary
@@ -64,7 +65,11 @@ _FILE_WIDTH = 160
 @click.option("--ram", metavar="SIZE", help="Main memory of that machine. [default: 32GB]")
 @click.option("--bits", type=click.FloatRange(1, 32), help="Bits per weight of a model that is only named. [default: 4]")
 @click.option("--group", type=click.IntRange(0), default=128, show_default=True, help="Weights that share a scale; 0: none do.")
-@click.option("--check", is_flag=True, help="Load it, and compare the plan with what is then in memory.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Load it, and compare the plan with what is then held; without MODEL, say what was found so far.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Say it to a program.")
 @network_options
 @settings_options(*_SETTINGS)
@@ -89,7 +94,7 @@ def command(model: str | None, **flags: Any) -> None:
     if own["check"]:
         if elsewhere is not None:
             raise SettingsError("--check loads the model here; leave --gpu and --ram away.")
-        print_measured(_check(_stored(model, values), values, options, read), console, own["as_json"])
+        print_records(_checked(model, values, options, read), console, own["as_json"])
         return
     machine = elsewhere or read()
     shaped, here, is_here = _model(model, values, own, network, machine)
@@ -163,9 +168,16 @@ def _disk_free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _check(stored: StoredModel, values: Settings, options: LoadOptions, read: Callable[[], Machine]) -> Any:
+def _checked(asked: str | None, values: Settings, options: LoadOptions, read: Callable[[], Machine]) -> tuple[Record, ...]:
+    """How right the plan is for one model, which is loaded for it; or was, for all that have been loaded here."""
     from publican.host.fit_check import check
 
-    library = ModelLibrary(models_dir(values), options, WorkerPort, values.max_queue, read)
+    folder = models_dir(values)
+    if asked is None:
+        return read_records(folder)
+    stored = _stored(asked, values)
+    library = ModelLibrary(folder, options, WorkerPort, values.max_queue, read)
     with show.loading(stored.name) as progress:
-        return asyncio.run(check(library, stored, options, progress))
+        record = asyncio.run(check(library, stored, options, progress))
+    remember(folder, record)
+    return (record,)

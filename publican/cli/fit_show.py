@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from publican.hardware.plan import Plan, Share
 from publican.hardware.sizes import shown
+from publican.host.fit_records import Record, worst
 from publican.host.fit_report import FitReport
 from publican.host.measured import Measured
 
@@ -121,23 +123,33 @@ def _print_limits(report: FitReport, console: Console) -> None:
     console.print(table)
 
 
-def print_measured(measured: Sequence[Measured], console: Console, as_json: bool) -> None:
-    """What `--check` found."""
+def print_records(records: Sequence[Record], console: Console, as_json: bool) -> None:
+    """What `--check` found: how far what is held lies from what was planned."""
+    rows = [(record, each) for record in records for each in record.measured]
     if as_json:
-        rows = [
-            {
-                "where": each.where,
-                "planned_bytes": each.planned_bytes,
-                "measured_bytes": each.measured_bytes,
-                "error": round(each.error, 4),
-            }
-            for each in measured
-        ]
-        console.print_json(data=rows)
+        console.print_json(data=[_record_body(record, each) for record, each in rows])
+        return
+    if not rows:
+        console.print("No model has been loaded here yet, or this system does not tell what a process holds.")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("", "planned", "measured", "error"):
-        table.add_column(column, justify="right" if column else "left")
-    for each in measured:
-        table.add_row(each.where, shown(each.planned_bytes), shown(each.measured_bytes), f"{each.error:+.1%}")
-    console.print(table if measured else "This system does not tell how much memory a process holds.")
+    for column in ("model", "loader", "", "planned", "held", "error"):
+        table.add_column(column, justify="right" if column in ("planned", "held", "error") else "left")
+    for record, each in rows:
+        sizes = shown(each.planned_bytes), shown(each.measured_bytes), f"{each.error:+.1%}"
+        table.add_row(record.model, record.loader, each.where, *sizes)
+    console.print(table)
+    console.print(f"The plan was right to within {worst(records):.1%}.")
+
+
+def _record_body(record: Record, each: Measured) -> dict[str, Any]:
+    return {
+        "model": record.model,
+        "loader": record.loader,
+        "num_tokens": record.num_tokens,
+        "when_s": record.when_s,
+        "where": each.where,
+        "planned_bytes": each.planned_bytes,
+        "measured_bytes": each.measured_bytes,
+        "error": round(each.error, 4),
+    }

@@ -21,6 +21,8 @@ from publican.gateway.keys import OneKey, OpenDoor, new_key
 from publican.hardware.machine import read_this_machine
 from publican.host.choose_rope import RopeWish
 from publican.host.fake import FakeLibrary
+from publican.host.fit_check import record_of
+from publican.host.fit_records import remember
 from publican.host.host import Library, ModelHost
 from publican.host.in_process import ThreadPort
 from publican.host.library import ModelLibrary
@@ -76,6 +78,8 @@ async def _serve(values: Settings, sockets: listening.Sockets, library: Library,
     try:
         with when_asked_to_stop(loading.cancel), show.loading(name) as progress:
             card = await host.load(name, {}, progress)
+        if host.model is not None:
+            await asyncio.to_thread(remember, models_dir(values), record_of(host.model))
         server = listening.Server(host, values, authenticate, key is not None)
         with when_asked_to_stop(server.end):
             show.banner(values, key, card, host, library)

@@ -46,6 +46,7 @@ def main() -> None:
 
 
 def _start(spec: WorkerSpec, out: _Out, commands: _Commands) -> Engine | None:
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # GPUs as the planner counts them, which is NVML's order
     began = time.perf_counter()
     gpu_free = _gpu_free(spec)
     try:

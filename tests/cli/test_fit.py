@@ -112,11 +112,16 @@ def test_eight_bit_keys_and_values(default_model: Path):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_check_loads_and_compares(default_model: Path):
+def test_check_loads_and_compares_and_remembers(default_model: Path, tmp_path: Path):
+    (tmp_path / "models").mkdir()
+    assert "No model has been loaded" in fit("--check").output
     (memory,) = json.loads(fit(str(default_model), "--check", "--ctx", "512", "--json").stdout)
-    assert memory["where"] == "memory"
+    assert (memory["where"], memory["loader"]) == ("memory", "native")
     assert abs(memory["error"]) < 0.10
-    assert "measured" in fit(str(default_model), "--check", "--ctx", "512").output
+    said = fit("--check").output
+    assert "SmolLM2-135M-Instruct.Q4_1" in said
+    assert "right to within" in said
+    assert json.loads(fit("--check", "--json").stdout) == [memory]
 
 
 def test_a_model_at_the_hub_is_judged_by_its_headers(tmp_path: Path):
