@@ -46,6 +46,26 @@ def test_a_vocabulary(engine: Engine, count: int) -> None:
     np.testing.assert_array_equal(indices[:, 0], logits.argmax(1))
 
 
+@pytest.mark.parametrize("size", [20_480, 49_152, 50_001])
+@pytest.mark.parametrize("flaw", ["ties", "nan", "out", "mostly out", "all nan"])
+def test_a_flawed_vocabulary(engine: Engine, size: int, flaw: str) -> None:
+    """Blocks are passed over by their highest number, and that may be anything."""
+    rng = np.random.default_rng(size)
+    logits = (rng.standard_normal((3, size)) * 3).astype(np.float32)
+    if flaw == "ties":
+        logits = np.round(logits)
+    else:
+        share = {"nan": 0.3, "out": 0.5, "mostly out": 0.9995, "all nan": 1.0}[flaw]
+        logits[rng.random(logits.shape) < share] = np.nan if "nan" in flaw else -np.inf
+    for count in (1, 37, 40):
+        indices, values = engine.top(logits, count)
+        for row in range(3):
+            numbers = np.flatnonzero(~np.isnan(logits[row]))
+            order = numbers[np.argsort(-logits[row][numbers], kind="stable")][:count]
+            assert indices[row].tolist() == [*order.tolist(), *[-1] * (count - len(order))]
+            np.testing.assert_array_equal(values[row, : len(order)], logits[row, order])
+
+
 def test_infinities_and_nan(engine: Engine) -> None:
     row = np.array([[np.nan, -np.inf, 3.0, np.inf, np.nan, 3.0]], np.float32)
     indices, values = engine.top(row, 6)
