@@ -16,7 +16,7 @@ MAX_BREAKER_LEN = 40
 MAX_TAIL_LEN = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Breakers:
     """Token ids across which DRY sees no repetition.
 
@@ -27,6 +27,11 @@ class Breakers:
 
     single: frozenset[int]
     tails: dict[int, tuple[tuple[int, ...], ...]]
+
+    @cached_property
+    def heads(self) -> frozenset[int]:
+        """The tokens that may stop it."""
+        return self.single | self.tails.keys()
 
 
 class VocabularyFacts:
@@ -97,7 +102,10 @@ def find_limit(tokens: Sequence[int], start: int, breakers: Breakers, most: int)
     tokens.
     """
     end = len(tokens)
-    for offset in range(min(end - start, most + MAX_TAIL_LEN + 1)):
+    num_seen = min(end - start, most + MAX_TAIL_LEN + 1)
+    if breakers.heads.isdisjoint(tokens[end - num_seen :]):
+        return end - start
+    for offset in range(num_seen):
         token = tokens[end - 1 - offset]
         best = 0 if token in breakers.single else -1
         for tail in breakers.tails.get(token, ()):

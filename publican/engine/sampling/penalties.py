@@ -7,7 +7,7 @@ presence are subtracted. Variants: the older half of the window gets less (Kobol
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,11 +20,11 @@ from publican.engine.sampling.state import RowState
 
 
 class _Edit(NamedTuple):
-    """What one row's penalties do to some tokens: divide, subtract, and how much of the division counts (1: all)."""
+    """What one row's penalties do to some tokens: divide, subtract, and how much of the division counts (None: all)."""
 
     tokens: Host
-    divisor: Host
-    subtrahend: Host
+    divisor: Host | float
+    subtrahend: Host | float
     share: Host | None
 
 
@@ -47,23 +47,50 @@ class Penalties:
                 owners.append(i)
         if not edits:
             return
-        xp, space = rows.xp, rows.space
-        dtype = rows.logits.dtype
-        which = np.repeat(owners, [len(edit.tokens) for edit in edits])
-        at_rows, columns, found = rows.find(space.put(which), space.put(_joined([e.tokens for e in edits])))
-        divisor = space.put(_joined([e.divisor for e in edits]), dtype)
-        subtrahend = space.put(_joined([e.subtrahend for e in edits]), dtype)
-        if found is not None:
-            divisor, subtrahend = divisor[found], subtrahend[found]
-        logits = rows.at(at_rows, columns)
-        divided = xp.where(logits > 0.0, logits / divisor, logits * divisor)
-        if any(e.share is not None for e in edits):
-            share = space.put(_joined([np.ones(len(e.tokens)) if e.share is None else e.share for e in edits]), dtype)
-            share = share if found is None else share[found]
-            zero = xp.zeros_like(logits)
-            moved = xp.where(divided > -xp.inf, divided, zero) - xp.where(logits > -xp.inf, logits, zero)
-            divided = xp.where((share < 1.0) & (logits > -xp.inf), logits + share * moved, divided)
-        rows.set(at_rows, columns, divided - subtrahend)
+        if rows.is_plain_host and all(edit.share is None for edit in edits):
+            for i, edit in zip(owners, edits, strict=True):
+                _edit_row(rows.logits[i], edit)
+            rows.changed()
+        else:
+            _edit_rows(rows, owners, edits)
+
+
+def _edit_row(logits: Host, edit: _Edit) -> None:
+    """As `_edit_rows`, for one row of NumPy: a third of the calls."""
+    kind = logits.dtype.type
+    before = logits[edit.tokens]
+    if isinstance(edit.divisor, float):
+        divisor: Any = kind(edit.divisor)
+    else:
+        divisor = edit.divisor.astype(kind)
+    divided = np.where(before > 0.0, before / divisor, before * divisor)
+    if not isinstance(edit.subtrahend, float):
+        divided -= edit.subtrahend.astype(kind)
+    logits[edit.tokens] = divided
+
+
+def _edit_rows(rows: Rows, owners: list[int], edits: list[_Edit]) -> None:
+    xp, space = rows.xp, rows.space
+    dtype = rows.logits.dtype
+    which = np.repeat(owners, [len(edit.tokens) for edit in edits])
+    at_rows, columns, found = rows.find(space.put(which), space.put(_joined([e.tokens for e in edits])))
+    divisor = space.put(_joined([_spread(e.divisor, e) for e in edits]), dtype)
+    subtrahend = space.put(_joined([_spread(e.subtrahend, e) for e in edits]), dtype)
+    if found is not None:
+        divisor, subtrahend = divisor[found], subtrahend[found]
+    logits = rows.at(at_rows, columns)
+    divided = xp.where(logits > 0.0, logits / divisor, logits * divisor)
+    if any(e.share is not None for e in edits):
+        share = space.put(_joined([np.ones(len(e.tokens)) if e.share is None else e.share for e in edits]), dtype)
+        share = share if found is None else share[found]
+        zero = xp.zeros_like(logits)
+        moved = xp.where(divided > -xp.inf, divided, zero) - xp.where(logits > -xp.inf, logits, zero)
+        divided = xp.where((share < 1.0) & (logits > -xp.inf), logits + share * moved, divided)
+    rows.set(at_rows, columns, divided - subtrahend)
+
+
+def _spread(value: Host | float, edit: _Edit) -> Host:
+    return np.full(len(edit.tokens), value) if isinstance(value, float) else value
 
 
 def _joined(parts: list[Host]) -> Host:
@@ -85,11 +112,12 @@ def _edit(state: RowState, steps: frozenset[str]) -> _Edit:
     frequency = params.frequency_penalty if "frequency_penalty" in steps else 0.0
     if params.repetition_decay:
         return _faded(counts, params, penalty, presence, frequency)
-    divisor = np.full(len(tokens), penalty)
+    divisor: Host | float = penalty
     if penalty != 1.0 and params.repetition_penalty_slope != 1.0:
         last = counts.last[:size][there] if counts.has_window else counts.last[:size]
         divisor = _sloped(state, last, penalty)
-    return _Edit(tokens, divisor, frequency * counted + presence * (counted > 0), None)
+    subtrahend = frequency * counted + presence * (counted > 0) if frequency or presence else 0.0
+    return _Edit(tokens, divisor, subtrahend, None)
 
 
 def _counts(state: RowState) -> Counts:

@@ -317,6 +317,15 @@ class Rows:
         self.space.scatter(whole, which, tokens, xp.take(xp.reshape(self.logits, (-1,)), flat, axis=0))
         return whole
 
+    @property
+    def is_plain_host(self) -> bool:
+        """Whether `logits` are NumPy's, whole and not to be scaled, so that a caller may change them itself; see `changed`."""
+        return self.space.is_numpy and self.tokens is None and self.scale is None
+
+    def changed(self) -> None:
+        """Somebody wrote to `logits`."""
+        self._forget()
+
     # --- gathering
 
     def gather(self, mask: Array) -> Picked:
