@@ -51,6 +51,8 @@ OWNERS = {
     "POST /chat/completions": ("openai", "key", 400),
     "POST /v1/embeddings": ("openai", "key", 400),
     "POST /v1/responses": ("openai", "key", 400),
+    "POST /v1/responses/input_tokens": ("openai", "key", 400),
+    "POST /v1/chat/completions/input_tokens": ("openai", "key", 400),
     "GET /v1/internal/health": ("ooba_openai", "key", 200),
     "POST /v1/internal/encode": ("ooba_openai", "key", 400),
     "POST /v1/internal/decode": ("ooba_openai", "key", 400),
