@@ -14,7 +14,7 @@ import httpx
 
 from publican.bench.sse import EventReader
 from publican.bench.timeline import Record, Timeline, complaint
-from publican.core.errors import PublicanError
+from publican.core.errors import PublicanError, SettingsError
 
 Api = Literal["completions", "chat"]
 
@@ -61,7 +61,10 @@ class Client:
         headers = {"Authorization": f"Bearer {asking.key}"} if asking.key else {}
         limits = httpx.Limits(max_connections=num_connections, max_keepalive_connections=num_connections)
         timeout = httpx.Timeout(asking.timeout_s, connect=10.0)
-        self._http = httpx.AsyncClient(base_url=self.url + "/v1", headers=headers, limits=limits, timeout=timeout)
+        try:
+            self._http = httpx.AsyncClient(base_url=self.url + "/v1", headers=headers, limits=limits, timeout=timeout)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise SettingsError(f"{asking.url!r} is no address, or the key is no key: {error}.") from None
         self._model = asking.model
 
     async def __aenter__(self) -> Client:
@@ -85,10 +88,13 @@ class Client:
                 raise PublicanError(f"No server answers at {self.url} ({type(error).__name__}); start one first.") from None
             if answer.is_error:
                 raise PublicanError(f"The server at {self.url} refuses: {_refusal(answer)}")
-            models = answer.json().get("data") or []
-            if not models:
+            try:
+                names = [str(model["id"]) for model in answer.json()["data"] or ()]
+            except (ValueError, TypeError, KeyError):
+                raise PublicanError(f"What answers at {self.url} does not list models as OpenAI does; name one.") from None
+            if not names:
                 raise PublicanError(f"The server at {self.url} has no model loaded; load one first.")
-            self._model = str(models[0]["id"])
+            self._model = names[0]
         return self._model
 
     async def ask(self, turn: Turn, began_s: float) -> tuple[Record, str]:

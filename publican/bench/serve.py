@@ -15,6 +15,7 @@ from publican.core.errors import PublicanError, SettingsError
 
 MAX_USERS = 1_000
 MAX_REQUESTS = 20_000
+MAX_TEMPERATURE = 100
 
 Progress = Callable[[str, int, int], None]
 """Called with a workload's name, requests done, and requests in all, after each request."""
@@ -46,6 +47,10 @@ class ServeConfig:
         for name in ("num_users", "num_turns", "num_singles", "num_swipes", "prompt_tokens"):
             if getattr(self.sizes, name) < 1:
                 raise SettingsError(f"{name} must be 1 or more, got {getattr(self.sizes, name)}.")
+        if self.asking.max_tokens < 1:
+            raise SettingsError(f"max_tokens must be 1 or more, got {self.asking.max_tokens}.")
+        if not 0 <= self.asking.temperature <= MAX_TEMPERATURE:
+            raise SettingsError(f"temperature must be between 0 and {MAX_TEMPERATURE}, got {self.asking.temperature}.")
         if self.sizes.num_users > MAX_USERS:
             raise SettingsError(f"num_users can be {MAX_USERS:,} at most, got {self.sizes.num_users:,}.")
         if sum(map(self.sizes.num_requests, self.workloads)) > MAX_REQUESTS:

@@ -86,7 +86,10 @@ class Timeline:
     def _take(self, chunk: dict[str, Any], now_s: float) -> None:
         if isinstance(chunk.get("usage"), dict):
             self._usage = chunk["usage"]
-        for choice in chunk.get("choices") or ():
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                continue
             text = _text(choice)
             if text:
                 self._pieces.append(text)
@@ -135,7 +138,8 @@ def complaint(body: object) -> str:
 
 def _text(choice: dict[str, Any]) -> str:
     """Text of a choice in either shape. Thoughts are tokens like others, whatever field they come in."""
-    delta = choice.get("delta") or {}
+    delta = choice.get("delta")
+    delta = delta if isinstance(delta, dict) else {}
     texts = (choice.get("text"), *(delta.get(name) for name in ("reasoning_content", "reasoning", "content")))
     return "".join(text for text in texts if isinstance(text, str))
 

@@ -20,8 +20,8 @@ _HELP = "/retry answers again · /undo takes the last turn back · /system TEXT 
 @click.argument("url", default="http://127.0.0.1:5000")
 @click.option("--key", envvar="PUBLICAN_API_KEY", help="The server's key, if it wants one.")
 @click.option("--system", help="What the model is told first.")
-@click.option("--temperature", type=float, help="0 always gives the likeliest answer.")
-@click.option("--max-tokens", type=int, help="The longest answer.")
+@click.option("--temperature", type=click.FloatRange(0, 100), help="0 always gives the likeliest answer.")
+@click.option("--max-tokens", type=click.IntRange(1), help="The longest answer.")
 @click.option("--seed", type=int, help="Makes answers repeatable.")
 def command(url: str, key: str | None, system: str | None, **sampling: Any) -> None:
     """Chat with the server at URL (default: this machine's).
@@ -29,6 +29,8 @@ def command(url: str, key: str | None, system: str | None, **sampling: Any) -> N
     Type a message; end a line with a backslash to go on in the next. Ctrl-C stops an answer, Ctrl-D leaves.
     """
     asked = {name: value for name, value in sampling.items() if value is not None}
+    if asked.get("temperature") != asked.get("temperature"):  # what a range does not find: nan
+        raise click.BadParameter("nan is not a number.", param_hint="--temperature")
     with Server(url, key) as server:
         click.echo(click.style(f"{server.model()} at {server.url}", bold=True))
         click.echo(click.style(_HELP, dim=True))
@@ -41,7 +43,10 @@ class Server:
     def __init__(self, url: str, key: str | None) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=self.url + "/v1", headers=headers, timeout=httpx.Timeout(10, read=None))
+        try:
+            self._http = httpx.Client(base_url=self.url + "/v1", headers=headers, timeout=httpx.Timeout(10, read=None))
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise PublicanError(f"{url!r} is no address, or the key is no key ({error}); try http://127.0.0.1:5000.") from None
 
     def __enter__(self) -> Server:
         return self
@@ -57,10 +62,13 @@ class Server:
             raise PublicanError(f"No server answers at {self.url}; start one with 'publican serve'.") from None
         if answer.is_error:
             raise PublicanError(_complaint(answer))
-        models = answer.json().get("data", [])
-        if not models:
+        try:
+            names = [str(model["id"]) for model in answer.json()["data"]]
+        except (ValueError, TypeError, KeyError):
+            raise self._stranger() from None
+        if not names:
             raise PublicanError(f"The server at {self.url} has no model loaded.")
-        return str(models[0]["id"])
+        return names[0]
 
     def answer(self, messages: list[dict[str, str]], sampling: dict[str, Any]) -> Iterator[str]:
         """The pieces of an answer, as they come."""
@@ -71,17 +79,23 @@ class Server:
                     response.read()
                     raise PublicanError(_complaint(response))
                 for line in response.iter_lines():
-                    if line.startswith("data: {"):
-                        yield from _pieces(json.loads(line[6:]))
+                    if line.startswith("data:") and line[5:].strip() not in ("", "[DONE]"):
+                        yield from _pieces(json.loads(line[5:]))
+        except (ValueError, TypeError, AttributeError):
+            raise self._stranger() from None
         except httpx.HTTPError as error:
             raise PublicanError(
                 f"The connection to {self.url} broke ({error or type(error).__name__}); /retry asks again."
             ) from None
 
+    def _stranger(self) -> PublicanError:
+        return PublicanError(f"What answers at {self.url} does not speak OpenAI's API; is it publican?")
+
 
 def _pieces(chunk: dict[str, Any]) -> Iterator[str]:
     if "error" in chunk:
-        raise PublicanError(str(chunk["error"].get("message", chunk["error"])))
+        error = chunk["error"]
+        raise PublicanError(str(error.get("message", error) if isinstance(error, dict) else error))
     for choice in chunk.get("choices", ()):
         text = choice.get("delta", {}).get("content")
         if text:
@@ -135,6 +149,7 @@ class Conversation:
             case _ if name.startswith("/") and len(name) > 1 and name[1:].isalpha():
                 click.echo(click.style(_HELP, dim=True))
             case _:
+                self._drop_last("user")  # it was never answered, and perhaps never can be: too long, say
                 self.messages.append({"role": "user", "content": said})
                 self._answer()
 

@@ -13,6 +13,7 @@ from publican.bench.serve import ServeConfig, ServeReport, bench_serve
 from publican.bench.workloads import NAMES, Sizes
 from publican.core.errors import PublicanError, SettingsError
 from tests.bench.server import Behaviour, FakeServer
+from tests.stranger import stranger
 
 SIZES = Sizes(num_users=4, num_turns=2, num_singles=3, num_swipes=5, prompt_tokens=60)
 
@@ -158,3 +159,34 @@ def test_too_much_or_nonsense_is_refused_before_anything_is_sent(wrong):
 def test_a_record_is_plain_data():
     report, _ = run(workloads=("single",))
     assert json.loads(json.dumps([dataclasses.asdict(r) for r in report.records["single"]]))
+
+
+@pytest.mark.parametrize(
+    "asking",
+    [Asking("u", max_tokens=0), Asking("u", temperature=-1.0), Asking("u", temperature=float("nan"))],
+    ids=["no tokens", "below zero", "nan"],
+)
+def test_what_no_server_would_take_is_refused_before_it_is_asked(asking):
+    with pytest.raises(SettingsError, match="must be"):
+        ServeConfig(asking)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://localhost:port", "http://" + "a" * 300 + "..b"])
+def test_no_address_is_said(url):
+    with pytest.raises(PublicanError):
+        asyncio.run(bench_serve(ServeConfig(Asking(url))))
+
+
+@pytest.mark.parametrize("body", [b"hello", b"[]", b"5", b'{"data": 5}', b'{"data": [{}]}', b'{"data": [5]}', b"\xff\xfe"])
+def test_a_server_of_another_kind_is_said(body):
+    with stranger(body) as url, pytest.raises(PublicanError, match="does not list models"):
+        asyncio.run(bench_serve(ServeConfig(Asking(url))))
+
+
+@pytest.mark.parametrize(
+    "chunk", ['{"choices": 5}', '{"choices": [5]}', '{"choices": [{"delta": 5}]}', "5", "[1]", "{", "null"]
+)
+def test_events_of_another_kind_are_counted_as_failures(chunk):
+    body = f"data: {chunk}\n\n".encode()
+    with stranger(body) as url, pytest.raises(PublicanError, match="answers nothing"):
+        asyncio.run(bench_serve(ServeConfig(Asking(url, model="m"), sizes=SIZES)))

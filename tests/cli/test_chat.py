@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from publican.cli.chat import Conversation
+from publican.cli.chat import Conversation, Server
 from publican.core.errors import PublicanError
 from tests.cli.running import serving
+from tests.stranger import stranger
 
 
 class Parrot:
@@ -100,3 +101,48 @@ def test_with_a_server(tmp_path):
         refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert refused.returncode == 1
         assert "key" in refused.stderr
+
+
+def test_what_was_never_answered_does_not_stand_in_the_way(parrot, monkeypatch):
+    """A message that is too long for the model would otherwise be sent again with every one that follows."""
+
+    def refuse(messages, sampling):
+        parrot.asked.append([dict(m) for m in messages])
+        raise PublicanError("The prompt is too long.")
+        yield
+
+    monkeypatch.setattr(parrot, "answer", refuse)
+    talk(parrot, monkeypatch, "much too long", "/retry", "short")
+    assert [[m["content"] for m in asked] for asked in parrot.asked] == [["much too long"], ["much too long"], ["short"]]
+
+
+@pytest.mark.parametrize("body", [b"hello", b"[]", b"5", b'{"data": 5}', b'{"data": [{}]}', b'{"data": [5]}', b"\xff\xfe"])
+def test_a_server_of_another_kind_is_said(body):
+    with stranger(body) as url, Server(url, None) as server, pytest.raises(PublicanError, match="does not speak"):
+        server.model()
+
+
+@pytest.mark.parametrize("chunk", ["{", "5", "[1]", '{"choices": 5}', '{"choices": [5]}', '{"choices": [{"delta": 5}]}'])
+def test_events_of_another_kind_are_said(chunk):
+    with (
+        stranger(f"data: {chunk}\n\n".encode()) as url,
+        Server(url, None) as server,
+        pytest.raises(PublicanError, match="does not speak"),
+    ):
+        list(server.answer([], {}))
+
+
+@pytest.mark.parametrize(
+    ("url", "key"), [("http://[::1", None), ("http://localhost:port", None), ("http://localhost", "k\xe9\u20ac")]
+)
+def test_what_is_no_address_or_no_key_is_said(url, key):
+    with pytest.raises(PublicanError, match="no address"):
+        Server(url, key)
+
+
+def test_nan_is_refused():
+    done = subprocess.run(
+        [sys.executable, "-m", "publican", "chat", "--temperature", "nan"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "not a number" in done.stderr
