@@ -57,11 +57,11 @@ class Lark:
         """The name of a rule for a regular expression, without its slashes."""
         return self.rule(f"/{pattern}/")
 
-    def up_to(self, end: str) -> str:
-        """An expression for any text and the first `end` after it."""
-        if self._split and (met := self._split.search(end)):
-            return f"{self.rule(r'/(?s:.*)/')} {self.text(end[met.start() :])}"  # what stands before the token is any text
-        return self.rule(r"/(?s:.*)/", f"[suffix={quoted(end)}]")
+    def up_to(self, end: str, most: int | None = None) -> str:
+        """An expression for any text (of so many characters at most) and the first `end` after it."""
+        if self._split and (met := self._split.search(end)):  # what stands before the token is a part of any text
+            return f"{self.rule(_any(most, met.start()))} {self.text(end[met.start() :])}"
+        return self.rule(_any(most), f"[suffix={quoted(end)}]")
 
     def json(self, schema: Mapping[str, Any]) -> str:
         """The name of a rule for JSON of `schema`."""
@@ -80,6 +80,10 @@ class Lark:
 
     def grammar(self, start: str) -> str:
         return "\n".join([f"start: {start}", *self._rules]) + "\n"
+
+
+def _any(most: int | None, more: int = 0) -> str:
+    return "/(?s:.*)/" if most is None else f"/(?s:.{{0,{most + more}}})/"
 
 
 def quoted(text: str) -> str:

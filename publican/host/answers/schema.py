@@ -14,6 +14,7 @@ _JOINING = frozenset(
     ["allOf", "anyOf", "oneOf", "$ref", "if", "patternProperties", "additionalProperties", "unevaluatedProperties"]
 )
 _MAX_DEPTH = 64
+_MAX_COUNTED = 2_000
 
 
 def properties(tool: Tool) -> dict[str, Any]:
@@ -36,6 +37,12 @@ def choices_of(schema: Mapping[str, Any]) -> list[Any]:
     if isinstance(values := schema.get("enum"), list | tuple) and values:
         return list(values)
     return [schema["const"]] if "const" in schema else []
+
+
+def max_len_of(schema: Mapping[str, Any]) -> int | None:
+    """How many characters a text may have, where that is said and a grammar can count so far."""
+    most = schema.get("maxLength")
+    return most if type(most) is int and 0 <= most <= _MAX_COUNTED else None
 
 
 def types_of(schema: Any, depth: int = 0) -> frozenset[str]:

@@ -13,7 +13,7 @@ from publican.core.errors import InvalidParameter
 from publican.core.request import ChatPrompt, Message, Tool
 from publican.core.sampling import SamplingParams
 from publican.host.answers.forcing import MOST_CALLS, constrained, demanded, most_calls, offered
-from publican.host.answers.formats.format import CallFormat
+from publican.host.answers.formats.format import Call, CallFormat
 from publican.host.answers.formats.table import FORMATS
 from publican.host.answers.schema import arguments_schema
 from publican.host.answers.style import Style, special_texts
@@ -147,3 +147,25 @@ def test_json_or_a_call() -> None:
     for alone in (sampling, SamplingParams(regex="a+"), SamplingParams(grammar="start: /a/")):
         assert constrained(alone, ChatPrompt(prompt.messages), Style(), None) is alone
     assert constrained(SamplingParams(regex="a+"), prompt, Style(), THINK).regex == "a+"
+
+
+BOUNDED = Tool(
+    "f",
+    "",
+    {
+        "type": "object",
+        "properties": {"text": {"type": "string", "maxLength": 5}, "number": {"type": "integer", "minimum": 3, "maximum": 12}},
+        "required": ["text", "number"],
+    },
+)
+
+
+@by_format
+@as_tokens
+def test_bounds_are_kept(format: CallFormat, as_tokens: bool) -> None:
+    prompt = ChatPrompt((Message("user", "Hi"),), tools=(BOUNDED,), tool_choice="required")
+    it = walk(format, prompt, as_tokens)
+    for text, number in [("", 3), ("abcde", 12), ("\u5929\u6c17", 7)]:
+        assert it.accepts(format.write([Call("f", {"text": text, "number": number})]))
+    for text, number in [("abcdef", 5), ("a", 13), ("a", 2)]:
+        assert not it.accepts(format.write([Call("f", {"text": text, "number": number})]))

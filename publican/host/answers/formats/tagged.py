@@ -14,7 +14,7 @@ from publican.host.answers.formats.format import Call, Sink, random_id
 from publican.host.answers.lark import Lark
 from publican.host.answers.literals import parse_literal
 from publican.host.answers.marks import Marks
-from publican.host.answers.schema import choices_of, parameter_schema, properties, required, types_of
+from publican.host.answers.schema import choices_of, max_len_of, parameter_schema, properties, required, types_of
 from publican.host.answers.source import Source, Step
 
 _NAME = re.compile(r"[\w.:/-]{1,128}")
@@ -211,7 +211,7 @@ class TaggedFormat:
         if choices:
             body = lark.sequence(lark.one_of([lark.rule(lark.text(c) or '""') for c in choices]), lark.text(self.value_end))
         else:
-            body = lark.up_to(self.value_end)
+            body = lark.up_to(self.value_end, max_len_of(schema))
         return lark.rule(lark.sequence(head, body))
 
 

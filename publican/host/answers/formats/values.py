@@ -9,12 +9,14 @@ from typing import Any
 from publican.core.request import Tool
 from publican.host.answers import json_text
 from publican.host.answers.lark import Lark
-from publican.host.answers.schema import choices_of, parameter_schema, properties, required, required_of, types_of
+from publican.host.answers.schema import choices_of, max_len_of, parameter_schema, properties, required, required_of, types_of
 
 _INTEGER = r"-?(0|[1-9][0-9]{0,17})"
 _NUMBER = _INTEGER + r"(\.[0-9]{1,17})?"
 _STRING = r'"([^"\\\x00-\x1f]|\\[^\x00-\x1f])*"'
 _MAX_DEPTH = 4
+_AS_JSON = ("string", "integer", "number")
+"""What looks the same in JSON, so that its bounds can be kept."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,10 @@ class ValueStyle:
     def _of_kind(self, lark: Lark, kind: str, schema: Mapping[str, Any], depth: int) -> str:
         if kind == "array":
             return self._list(lark, self.demand(lark, schema.get("items"), depth))
+        if kind == "string" and self.quote is not None and (most := max_len_of(schema)) is not None:
+            return lark.rule(lark.sequence(lark.text(self.quote), lark.up_to(self.quote, most)))
+        if kind in _AS_JSON and len(schema) > 1 and (kind != "string" or self.quote is None):
+            return lark.json({**schema, "type": kind})
         if kind != "object":
             return self._simple(lark).get(kind) or self._any(lark)
         members = schema.get("properties")
