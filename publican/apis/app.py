@@ -47,6 +47,7 @@ from publican.apis.tabby import routes as tabby
 from publican.apis.tabby.errors import TABBY
 from publican.apis.tgi import routes as tgi
 from publican.apis.tgi.errors import TGI
+from publican.apis.tgi.metrics import TgiMetrics
 from publican.apis.vllm import routes as vllm
 from publican.apis.vllm.errors import VLLM
 from publican.core.backend import Host
@@ -85,7 +86,9 @@ def create_app(host: Host, config: ApiConfig, authenticate: Authenticate) -> Sta
         config: how to behave towards callers; its registry may be used for one app only.
         authenticate: called with the key of every call that needs one; may be a coroutine function.
     """
-    server = Server(host, config, authenticate, Metrics(host.status, config.registry))
+    metrics = Metrics(host.status, config.registry)
+    config.registry.register(TgiMetrics(metrics, host.status))
+    server = Server(host, config, authenticate, metrics)
     paths: dict[str, dict[str, list[Route]]] = {}
     for route in all_routes():
         paths.setdefault(route.path, {}).setdefault(route.method, []).append(route)

@@ -41,15 +41,21 @@ class Histogram:
 
 
 class Metrics(Collector):
-    """All numbers of one server. Registers itself."""
+    """All numbers of one server. Registers itself.
+
+    Attributes:
+        first_token_s, inter_token_s, call_s, queue_s: times of answered requests.
+        errors: calls that went wrong, by dialect and class of error; num_answered counts requests that did not.
+    """
 
     def __init__(self, status: Callable[[], Status], registry: CollectorRegistry) -> None:
         self.first_token_s = Histogram(_CALL_BUCKETS_S)
         self.inter_token_s = Histogram(_TOKEN_BUCKETS_S)
-        self._call_s = Histogram(_CALL_BUCKETS_S)
-        self._queue_s = Histogram(_CALL_BUCKETS_S)
+        self.call_s = Histogram(_CALL_BUCKETS_S)
+        self.queue_s = Histogram(_CALL_BUCKETS_S)
         self._calls: Counter[tuple[str, str]] = Counter()
-        self._errors: Counter[tuple[str, str]] = Counter()
+        self.errors: Counter[tuple[str, str]] = Counter()
+        self.num_answered = 0
         self._num_prompt_tokens = 0
         self._num_cached_tokens = 0
         self._num_completion_tokens = 0
@@ -60,10 +66,11 @@ class Metrics(Collector):
         """A call has ended with HTTP `status`; `error` is the class of what went wrong, if something did."""
         self._calls[dialect, str(status)] += 1
         if error:
-            self._errors[dialect, error] += 1
+            self.errors[dialect, error] += 1
         if usage is not None:
-            self._call_s.observe(total_s)
-            self._queue_s.observe(usage.queue_s)
+            self.num_answered += not error
+            self.call_s.observe(total_s)
+            self.queue_s.observe(usage.queue_s)
             self._num_prompt_tokens += usage.num_prompt_tokens
             self._num_cached_tokens += usage.num_cached_tokens
             self._num_completion_tokens += usage.num_completion_tokens
@@ -76,10 +83,10 @@ class Metrics(Collector):
         yield from self._tokens()
         yield self.first_token_s.family("publican_time_to_first_token_seconds", "From a request's arrival to its first token.")
         yield self.inter_token_s.family("publican_inter_token_seconds", "Between two tokens of one answer.")
-        yield self._call_s.family("publican_request_seconds", "A whole answered request.")
-        yield self._queue_s.family("publican_queue_seconds", "A request's wait before its prompt was begun.")
+        yield self.call_s.family("publican_request_seconds", "A whole answered request.")
+        yield self.queue_s.family("publican_queue_seconds", "A request's wait before its prompt was begun.")
         yield _labelled("publican_requests", "Calls by dialect and HTTP status (499: the client left).", "status", self._calls)
-        yield _labelled("publican_errors", "Calls that went wrong, by dialect and kind.", "error", self._errors)
+        yield _labelled("publican_errors", "Calls that went wrong, by dialect and kind.", "error", self.errors)
 
     def _engine(self) -> Iterator[Metric]:
         status = self._status()

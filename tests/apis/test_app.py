@@ -110,6 +110,8 @@ OWNERS = {
     "GET /api/tags": ("ollama", "key", 200),
     "GET /api/ps": ("ollama", "key", 200),
     "POST /api/show": ("ollama", "key", 400),
+    "GET /": ("ollama", "open", 200),
+    "POST /api/extra/embeddings": ("openai", "key", 400),
     "GET /api/version": ("ollama", "open", 200),
     "POST /api/pull": ("ollama", "admin", 400),
     "DELETE /api/delete": ("ollama", "admin", 400),

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from publican.apis.dialect import Auth, Route
@@ -147,6 +147,10 @@ async def version(call: Call) -> ASGIApp:
     return Json({"version": models.VERSION})
 
 
+async def front(call: Call) -> ASGIApp:
+    return PlainTextResponse("Ollama is running")
+
+
 async def pull(call: Call) -> ASGIApp:
     sent = PullBody.of(call.body)
     steps = call.host.pull(sent.model)
@@ -187,6 +191,7 @@ def routes() -> list[Route]:
         Route("GET", "/api/tags", OLLAMA, key, tags, "The models that are here."),
         Route("GET", "/api/ps", OLLAMA, key, running, "The model that is loaded."),
         Route("POST", "/api/show", OLLAMA, key, show, "Everything about a model.", NameBody),
+        Route("GET", "/", OLLAMA, Auth.OPEN, front, "A sign of life, in the words that Ollama's clients look for."),
         Route("GET", "/api/version", OLLAMA, Auth.OPEN, version, "The API's version."),
         Route("POST", "/api/pull", OLLAMA, admin, pull, "Downloads a model.", PullBody),
         Route("DELETE", "/api/delete", OLLAMA, admin, delete, "Deletes a model.", NameBody),

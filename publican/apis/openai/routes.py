@@ -66,4 +66,5 @@ def routes() -> list[Route]:
         Route("POST", "/v1/chat/completions", OPENAI, Auth.KEY, chat_completions, "Answers a chat.", ChatBody, sampling=True),
         Route("POST", "/chat/completions", OPENAI, Auth.KEY, chat_completions, "The same.", ChatBody, sampling=True),
         Route("POST", "/v1/embeddings", OPENAI, Auth.KEY, embed, "Texts as vectors.", EmbeddingsBody),
+        Route("POST", "/api/extra/embeddings", OPENAI, Auth.KEY, embed, "The same, as KoboldCpp calls it.", EmbeddingsBody),
     ]
