@@ -6,6 +6,7 @@ error codes as the hub's own client uses them (`test_fake_hub.py` lets that clie
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import http.server
 import json
@@ -20,6 +21,17 @@ from typing import Any
 
 LFS_BYTES = 10_000
 PAGE_LEN = 5
+
+
+@functools.lru_cache(512)
+def _sha256(data: bytes) -> str:
+    """A bytes object is hashed once for Python and once for us; after that asking costs nothing."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@functools.lru_cache(512)
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
 
 
 @dataclass
@@ -116,7 +128,7 @@ class FakeHub:
         entry = self.repos.setdefault(repo, Repo())
         for name, value in settings.items():
             setattr(entry, name, value)
-        listing = json.dumps({name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())})
+        listing = json.dumps({name: _sha256(data) for name, data in sorted(files.items())})
         commit = hashlib.sha1(f"{repo} {listing}".encode()).hexdigest()
         entry.commits[commit] = files
         entry.revisions[revision] = commit
@@ -150,7 +162,7 @@ class FakeHub:
         for repo in self.repos.values():
             for files in repo.commits.values():
                 for data in files.values():
-                    if hashlib.sha256(data).hexdigest() == sha256:
+                    if _sha256(data) == sha256:
                         return data
         return None
 
@@ -303,7 +315,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         headers = {"X-Repo-Commit": commit or "", "X-Linked-Size": str(len(data))}
         if len(data) >= LFS_BYTES:
-            sha256 = hashlib.sha256(data).hexdigest()
+            sha256 = _sha256(data)
             headers |= {"X-Linked-Etag": f'"{sha256}"', "Location": self.owner.link(sha256)}
             self._send(302, headers, b"Found")
             return
@@ -319,7 +331,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _file(self, data: bytes, headers: dict[str, str] | None = None) -> None:
         fault, headers = self.fault, dict(headers or {})
-        etag = f'"{hashlib.md5(data).hexdigest()}"'
+        etag = f'"{_md5(data)}"'
         if self.owner.etags:
             headers["ETag"] = etag
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
@@ -390,12 +402,12 @@ def _sibling(path: str, data: bytes, sizes: bool) -> dict[str, Any]:
     if sizes:
         entry |= {"size": len(data), "blobId": _git_sha1(data)}
         if len(data) >= LFS_BYTES:
-            entry["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 135}
+            entry["lfs"] = {"sha256": _sha256(data), "size": len(data), "pointerSize": 135}
     return entry
 
 
 def _entry(path: str, data: bytes) -> dict[str, Any]:
     entry: dict[str, Any] = {"type": "file", "path": path, "size": len(data), "oid": _git_sha1(data)}
     if len(data) >= LFS_BYTES:
-        entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 135}
+        entry["lfs"] = {"oid": _sha256(data), "size": len(data), "pointerSize": 135}
     return entry
