@@ -107,7 +107,7 @@ class Prompter:
         reading = reading_of(request, prompt, style, text)
         if reading is not None:
             sampling = constrained(sampling, prompt, style, reading.opened)
-            wanted = replace(wanted, special_tokens=wanted.special_tokens or bool(reading.marks & style.special.keys()))
+            wanted = replace(wanted, special_tokens=wanted.special_tokens or style.sees_special(reading.marks))
         return Prepared(tokens, self.tokenised(sampling), wanted, reading)
 
     def _fitting(self, request: Request, tokens: tuple[TokenId, ...]) -> tuple[TokenId, ...]:

@@ -154,7 +154,10 @@ class ChatTemplates:
         """What a person chose for the model holds for the model's own templates only."""
         ways = self._ways
         chosen = (ways.calls, ways.thoughts) if source == self.source or source in self._named.values() else ("", "")
-        return style_of(source, ways.special, ways.name, *chosen)
+        style = style_of(source, ways.special, ways.name, *chosen)
+        if style.sees_special(style.marks):
+            _ = style.hidden  # made here, on a thread
+        return style
 
     def _compile(self, source: str) -> _Compiled:
         with self._lock:

@@ -200,19 +200,23 @@ class Answer:
 
         At the end of the text the mark is empty. Nothing may be read and not committed when this begins.
         """
-        source = self._source
+        source, num_spaces = self._source, 0
         while True:
-            met = ends.find(source.text)
-            undecided = 0 if source.ended else ends.num_undecided(source.text)
+            met = ends.find(source.text, num_spaces)
+            undecided = 0 if source.ended else ends.num_undecided(source.text, num_spaces)
             final = met.at if met else len(source.text) - undecided
-            source.at = len(source.text[:final].rstrip(SPACE))
-            if source.at:
+            num_shown = len(source.text[num_spaces:final].rstrip(SPACE))
+            if num_shown:
+                source.at = num_spaces + num_shown
                 out(source.commit())
+                num_spaces = 0
             elif met:
                 source.at = met.at + len(met.mark)
                 return source.text[: met.at], met.mark
-            elif not (yield from source.more()):
-                return source.take_all(), ""
+            else:
+                num_spaces = final
+                if not (yield from source.more()):
+                    return source.take_all(), ""
 
     # --- what was read: thoughts, text, and, as `formats.format.Sink`, calls
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from publican.core.errors import InvalidParameter
 from publican.core.events import ChoiceFinished, Delta, Event, Failed, FinishReason, TokenOutput
 from publican.host.answers.answer import Answer, Part
-from publican.host.answers.marks import Marks
 from publican.host.answers.reading import Reading
 from publican.host.answers.source import Source
 
@@ -28,7 +27,6 @@ class AnswerEvents:
     def __init__(self, reading: Reading, every_token: bool = False) -> None:
         self._reading = reading
         self._every_token = every_token
-        self._hidden = Marks(reading.hidden)
         self._choices: dict[int, _Choice] = {}
 
     def of(self, event: Event) -> list[Event]:
@@ -45,17 +43,17 @@ class AnswerEvents:
 
     def _choice(self, index: int) -> _Choice:
         if index not in self._choices:
-            self._choices[index] = _Choice(index, self._reading, self._hidden, self._every_token)
+            self._choices[index] = _Choice(index, self._reading, self._every_token)
         return self._choices[index]
 
 
 class _Choice:
     """One choice: its text on the way through `_Visible` and `Answer`, and its tokens beside that."""
 
-    def __init__(self, index: int, reading: Reading, hidden: Marks, every_token: bool) -> None:
+    def __init__(self, index: int, reading: Reading, every_token: bool) -> None:
         self._index = index
         self._answer = Answer(index, reading)
-        self._visible = _Visible(hidden)
+        self._visible = _Visible(reading)
         self._every_token = every_token
         self._tokens: deque[tuple[int, TokenOutput]] = deque()  # each with where its text ends, at most
 
@@ -91,11 +89,12 @@ class _Choice:
 
 
 class _Visible:
-    """Text without the marks that no reader wants to see."""
+    """Text without the special tokens that no reader wants to see."""
 
-    def __init__(self, hidden: Marks) -> None:
+    def __init__(self, reading: Reading) -> None:
         self.num_given = 0
-        self._hidden = hidden
+        self._hidden = reading.hidden
+        self._kept = reading.marks
         self._source = Source()
 
     @property
@@ -103,14 +102,13 @@ class _Visible:
         return len(self._source.text)
 
     def feed(self, text: str) -> str:
-        if not self._hidden.strings:
+        if self._hidden is None:
             return self._given(text)
         source, given = self._source, ""
         source.feed(text)
         while met := self._hidden.find(source.text):
-            given += source.take(met.at)
-            source.take(len(met.mark))
-            source.commit()
+            source.take(met.at + len(met.mark))
+            given += source.commit() if met.mark in self._kept else source.commit()[: met.at]
         source.take(len(source.text) - (0 if source.ended else self._hidden.num_undecided(source.text)))
         return self._given(given + source.commit())
 

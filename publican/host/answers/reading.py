@@ -10,6 +10,7 @@ from publican.core.sampling import SamplingParams
 from publican.host.answers.forcing import can_join, demanded, is_free, most_calls, offered
 from publican.host.answers.formats.format import CallFormat
 from publican.host.answers.formats.table import CHANNELS
+from publican.host.answers.marks import Marks
 from publican.host.answers.showing import calls_of
 from publican.host.answers.style import Style
 from publican.host.answers.thoughts import Tags, opened_in, with_common
@@ -29,7 +30,7 @@ class Reading:
         most_calls: calls that are given; what the model makes beyond them is dropped.
         first_call: how many calls the conversation already holds.
         forced: a call is demanded by a grammar.
-        hidden: texts of special tokens that no reader wants to see.
+        hidden: texts of special tokens, which no reader wants to see but for `marks`; None: there are none in the text.
     """
 
     tags: tuple[Tags, ...] = ()
@@ -41,7 +42,7 @@ class Reading:
     most_calls: int = 1
     first_call: int = 0
     forced: bool = False
-    hidden: tuple[str, ...] = ()
+    hidden: Marks | None = None
 
     @property
     def marks(self) -> frozenset[str]:
@@ -68,9 +69,9 @@ def reading_of(request: Request, prompt: ChatPrompt, style: Style, text: str) ->
         first_call=sum(len(calls_of(message)) for message in prompt.messages),
         forced=bool(demanded(prompt)),
     )
-    if wanted.special_tokens or not reading.marks & style.special.keys():
+    if wanted.special_tokens or not style.sees_special(reading.marks):
         return reading
-    return replace(reading, hidden=tuple(sorted(style.special.keys() - reading.marks)))
+    return replace(reading, hidden=style.hidden)
 
 
 def _opened(sampling: SamplingParams, prompt: ChatPrompt, style: Style, text: str) -> Tags | None:

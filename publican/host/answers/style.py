@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from publican.core.errors import SettingsError
 from publican.core.ids import TokenId
 from publican.core.tokenizer import Vocabulary
 from publican.host.answers.formats.format import CallFormat
 from publican.host.answers.formats.table import CHANNELS, FORMATS, HERMES, LLAMA, MISTRAL
+from publican.host.answers.marks import Marks
 from publican.host.answers.thoughts import KNOWN, Tags, find_tags
 
 _OFFERS_TOOLS = re.compile(r"\b(tools|tool_calls)\b")
@@ -33,6 +35,19 @@ class Style:
     format: CallFormat = HERMES
     offers_tools: bool = False
     special: Mapping[str, TokenId] = field(default_factory=dict)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        return (*self.format.marks, *(mark for tags in self.tags for mark in tags))
+
+    @cached_property
+    def hidden(self) -> Marks:
+        """The special tokens as marks. Made once: it takes a while where there are thousands."""
+        return Marks(self.special)
+
+    def sees_special(self, marks: Collection[str]) -> bool:
+        """Whether some of `marks` are special tokens, so that those must be in the text for a reader to see them."""
+        return any(mark in self.special for mark in marks)
 
     @property
     def channels(self) -> bool:

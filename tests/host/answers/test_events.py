@@ -24,6 +24,7 @@ from publican.core.events import (
 from publican.core.ids import TokenId
 from publican.host.answers.events import AnswerEvents
 from publican.host.answers.formats.table import FORMATS, HERMES
+from publican.host.answers.marks import Marks
 from publican.host.answers.reading import Reading
 from publican.host.answers.thoughts import THINK
 from tests.host.answers.asked import CALLS, Read, calling
@@ -113,7 +114,7 @@ def test_choices_do_not_meet() -> None:
 
 
 def test_special_tokens_are_hidden_but_for_marks() -> None:
-    reading = calling(HERMES, hidden=("<|im_end|>", "<s>", "[INST]"))
+    reading = calling(HERMES, hidden=Marks(("<|im_end|>", "<s>", "[INST]", "<tool_call>")))
     text = f"<s>Hi[INST] <b> [{HERMES.write(CALLS[:1])}<|im_end|>"
     for seed in range(20):
         found = Read()
@@ -125,7 +126,7 @@ def test_special_tokens_are_hidden_but_for_marks() -> None:
 
 
 def test_a_held_back_beginning_of_a_special_token_comes_in_the_end() -> None:
-    got = through(Reading(hidden=("<|im_end|>",)), [*deltas("a <|im_"), stop(), END])
+    got = through(Reading(hidden=Marks(("<|im_end|>",))), [*deltas("a <|im_"), stop(), END])
     assert "".join(event.text for event in got if isinstance(event, Delta)) == "a <|im_"
     assert tokens_of(got) == tokens_of(deltas("a <|im_"))
 

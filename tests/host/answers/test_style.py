@@ -80,10 +80,11 @@ def test_what_is_looked_for() -> None:
     thinking = look(chat(), style, "assistant: [THINK]", split_reasoning=True)
     assert thinking.opened == style.tags[0]
     assert thinking.format is None
-    assert thinking.hidden == (END,)
+    assert thinking.hidden is style.hidden
+    assert set(thinking.hidden.strings) - thinking.marks == {END}
     calling = look(chat(tools=(ROLL,), tool_choice=ROLL), Style(special={END: 1}))
-    assert (calling.split, calling.forced, calling.most_calls, calling.hidden) == (False, True, 1, ())
-    assert look(chat(), style, split_reasoning=True, special_tokens=True).hidden == ()
+    assert (calling.split, calling.forced, calling.most_calls, calling.hidden) == (False, True, 1, None)
+    assert look(chat(), style, split_reasoning=True, special_tokens=True).hidden is None
 
 
 def test_a_constraint_without_room_for_thoughts_is_the_answer() -> None:
