@@ -15,6 +15,7 @@ from publican.apis.errors import NoSuchRoute
 from publican.apis.fields import token_ids
 from publican.apis.kobold import answers, info, translate
 from publican.apis.kobold.errors import KOBOLD
+from publican.apis.kobold.placeholders import with_words
 from publican.apis.kobold.schema import DetokenizeBody, GenerateBody, KeyBody, ModelBody, TokenCountBody
 from publican.apis.kobold.watching import Watched, asked_about, performance
 from publican.apis.kobold.whose import is_kobold
@@ -45,8 +46,8 @@ async def stream(call: Call) -> ASGIApp:
 
 
 async def _asked(call: Call) -> translate.Asked:
-    """What is asked, its prompt cut so that all of the memory stays."""
-    asked = translate.generate(call.body, call.asking, _context_len(call))
+    """What is asked, in the model's own words, and its prompt cut so that all of the memory stays."""
+    asked = translate.generate(await with_words(call.host, call.body), call.asking, _context_len(call))
     if not asked.memory:
         return asked
     tokens = await call.host.tokenize(asked.request.prompt)
