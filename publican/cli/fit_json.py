@@ -63,6 +63,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
                 "kv_bytes": share.kv_bytes,
                 "scratch_bytes": share.scratch_bytes,
                 "overhead_bytes": share.overhead_bytes,
+                "passing_bytes": share.passing_bytes,
                 "room_bytes": share.room_bytes,
             }
             for share in plan.shares

@@ -21,6 +21,7 @@ _PARTS = (  # what a bar is made of: a letter for those who see no colours
     ("keys and values", "K", "green"),
     ("working memory", "S", "yellow"),
     ("process", "P", "magenta"),
+    ("while loading", "L", "cyan"),
     ("others' use", "x", "bright_black"),
     ("reserve", "r", "bright_black"),
     ("free", "·", "bright_black"),
@@ -71,7 +72,7 @@ def _print_devices(plan: Plan, console: Console) -> None:
 def parts_of(share: Share) -> tuple[int, ...]:
     """Bytes of each of a bar's parts; together the device, or more where it does not fit."""
     device = share.device
-    own = share.weight_bytes, share.kv_bytes, share.scratch_bytes, share.overhead_bytes
+    own = share.weight_bytes, share.kv_bytes, share.scratch_bytes, share.overhead_bytes, share.passing_bytes
     return (*own, device.total_bytes - device.free_bytes, device.reserve_bytes, max(0, share.room_bytes))
 
 

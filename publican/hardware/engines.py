@@ -80,6 +80,7 @@ class Needs:
         logits_bytes: on the device that computes those.
         gpu_bytes: of a GPU for being used at all (context, graphs).
         host_bytes: of main memory by the process itself, tables for rotation with it.
+        loading_bytes: of main memory, for a moment, while the largest matrix is brought into the engine's form.
     """
 
     engine: EngineName
@@ -91,6 +92,7 @@ class Needs:
     logits_bytes: int
     gpu_bytes: int
     host_bytes: int
+    loading_bytes: int
 
     @property
     def weight_bytes(self) -> int:
@@ -124,6 +126,7 @@ def needs(engine: EngineName, spec: ModelSpec, weights: Iterable[Weight], load: 
         logits_bytes=4 * load.num_logits * spec.vocab_size,
         gpu_bytes=_CONTEXT_BYTES + _GRAPH_BYTES,
         host_bytes=_host_bytes(engine, spec, load),
+        loading_bytes=max((_unpacked_bytes(engine, weight) for weight in weights), default=0),
     )
 
 
@@ -192,6 +195,19 @@ def _scratch_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:
             return 4 * load.chunk_len * (3 * hidden + 2 * (q + kv) + 3 * ffn + scores)
         case "llama":  # float32; flash attention keeps no scores
             return 4 * load.chunk_len * (3 * hidden + 2 * ffn + 2 * (q + kv))
+
+
+def _unpacked_bytes(engine: EngineName, weight: Weight) -> int:
+    """Codes a byte each with float32 scales, before they are packed again; the file itself is only mapped."""
+    match engine:
+        case "llama":
+            return 0
+        case "plain":
+            return 2 * weight.num_numbers
+        case "cuda" if weight.is_dense:
+            return weight.num_bytes
+        case _:
+            return 0 if weight.is_dense else int(1.3 * weight.num_numbers)
 
 
 def _host_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:

@@ -62,6 +62,7 @@ class Share:
     Attributes:
         scratch_bytes: what steps are worked out in, logits with it.
         overhead_bytes: of the process, its context and graphs.
+        passing_bytes: beyond all these, and only while the model is being loaded.
     """
 
     device: Device
@@ -70,6 +71,7 @@ class Share:
     kv_bytes: int
     scratch_bytes: int
     overhead_bytes: int
+    passing_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -78,7 +80,7 @@ class Share:
     @property
     def room_bytes(self) -> int:
         """What is left beside the reserve; below zero it does not fit."""
-        return self.device.free_bytes - self.device.reserve_bytes - self.total_bytes
+        return self.device.free_bytes - self.device.reserve_bytes - self.total_bytes - self.passing_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +111,19 @@ class Plan:
 
     @property
     def host_loaded_bytes(self) -> int:
-        """What the process holds of main memory when loading has ended; an engine on the CPU touches its cache and its
-        buffers only in use, libllama clears them at once."""
-        return self._loaded(next(share for share in reversed(self.shares)), self.needs.engine == "llama")
+        """What the process holds of main memory when loading has ended: an engine on the CPU touches its cache and its
+        buffers only in use, libllama clears cache and logits at once."""
+        share = self.shares[-1]
+        loaded = share.weight_bytes + share.overhead_bytes
+        if self.needs.engine != "llama":
+            return loaded
+        return loaded + share.kv_bytes + (0 if self.output_on_gpu else self.needs.logits_bytes)
 
     @property
     def gpu_loaded_bytes(self) -> int:
-        """The same, of all GPUs: there everything is taken at once."""
-        return sum(self._loaded(share, True) for share in self.shares if share.device.is_gpu)
-
-    def _loaded(self, share: Share, with_cache: bool) -> int:
-        kept = share.weight_bytes + share.overhead_bytes
-        return kept + share.kv_bytes if with_cache else kept
+        """The same, of all GPUs: there everything but what steps are worked out in is taken at once."""
+        on_gpus = [share for share in self.shares if share.device.is_gpu]
+        return sum(share.weight_bytes + share.kv_bytes + share.overhead_bytes for share in on_gpus)
 
 
 def place(needs: Needs, load: Load, devices: Devices, cut: Cut = Cut()) -> Plan:
@@ -242,7 +245,9 @@ class _Division:
         weights += 0 if output_on_gpu else needs.output_bytes
         scratch = (0 if output_on_gpu else needs.logits_bytes) + (needs.scratch_bytes if num_left else 0)
         device = self.devices.ram or self.devices.gpus[0]
-        return Share(device, num_left, weights, num_left * needs.layer_kv_bytes, scratch, needs.host_bytes)
+        kv_bytes = num_left * needs.layer_kv_bytes
+        passing = max(0, needs.loading_bytes - kv_bytes - scratch)  # these are not touched before the first step
+        return Share(device, num_left, weights, kv_bytes, scratch, needs.host_bytes, passing)
 
 
 def _merged(a: Share, b: Share) -> Share:
@@ -254,6 +259,7 @@ def _merged(a: Share, b: Share) -> Share:
         a.kv_bytes + b.kv_bytes,
         a.scratch_bytes + b.scratch_bytes,
         a.overhead_bytes + b.overhead_bytes,
+        a.passing_bytes + b.passing_bytes,
     )
 
 

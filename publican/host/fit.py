@@ -12,7 +12,7 @@ from publican.core.errors import OutOfMemory, SettingsError
 from publican.core.model import Rope
 from publican.hardware.engines import KV_TYPES, EngineName, KVType, Load
 from publican.hardware.machine import Machine
-from publican.hardware.plan import Cut, Devices, Plan
+from publican.hardware.plan import Cut, Devices, Plan, Share
 from publican.hardware.planner import SHORTEST_CONTEXT, Planner
 from publican.hardware.sizes import shown
 from publican.host.choose import Chosen
@@ -155,19 +155,21 @@ def refusal(planner: Planner, load: Load) -> str:
     """Why `load` does not fit, with the numbers, and what would help."""
     plan = planner.plan(load)
     needs = plan.needs
-    rest = plan.total_bytes - needs.weight_bytes - needs.kv_bytes
-    short = ", ".join(
-        f"{shown(share.total_bytes)} of {shown(max(0, share.device.free_bytes - share.device.reserve_bytes))} free on "
-        f"{share.device.name}"
-        for share in plan.shares
-        if share.room_bytes < 0
-    )
+    passing = sum(share.passing_bytes for share in plan.shares)
+    rest = plan.total_bytes + passing - needs.weight_bytes - needs.kv_bytes
+    short = ", ".join(_shortage(share) for share in plan.shares if share.room_bytes < 0)
     remedies = planner.remedies(load)
     advice = " or ".join(remedy.text for remedy in remedies) or "a smaller model"
     return (
         f"It does not fit: {shown(needs.weight_bytes)} of weights, {shown(needs.kv_bytes)} for {load.context_len:,} tokens in "
         f"{load.kv_type} and {shown(rest)} besides are {shown(plan.missing_bytes)} too much ({short}); take {advice}."
     )
+
+
+def _shortage(share: Share) -> str:
+    device = share.device
+    usable = max(0, device.free_bytes - device.reserve_bytes)
+    return f"{shown(share.total_bytes + share.passing_bytes)} of {shown(usable)} free on {device.name}"
 
 
 def _gpu_layers(plan: Plan, options: LoadOptions, machine: Machine) -> int:

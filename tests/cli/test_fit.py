@@ -89,7 +89,7 @@ def test_json_says_what_the_table_says():
     assert found["limits"][0]["longest_context_for_one"] > found["limits"][0]["longest_context_for_all"] > 16_384
     assert found["disk"]["needed_bytes"] > found["model"]["file_bytes"]
     for device in found["wanted"]["devices"]:
-        parts = sum(device[name] for name in ("weight_bytes", "kv_bytes", "scratch_bytes", "overhead_bytes"))
+        parts = sum(device[name] for name in ("weight_bytes", "kv_bytes", "scratch_bytes", "overhead_bytes", "passing_bytes"))
         assert parts + device["room_bytes"] + device["reserve_bytes"] == device["free_bytes"]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.cpu import make_backend
+from publican.executors.native.layout import QuantizedMatrix, Segment
 from publican.executors.native.loading import describe
 from publican.hardware.engines import KV_TYPES, Load, kept_bytes, kv_bytes_per_layer, needs
 from publican.hardware.shapes import SHAPES
@@ -98,3 +100,20 @@ def test_a_dense_embedding_stays_in_its_file_on_the_cpu():
     assert needs("cuda", spec, weights, Load(512)).embedding_bytes == 32_000 * 4096 * 2
     tied = dataclasses.replace(spec, tied=True)
     assert needs("cpu", tied, described(tied, 4), Load(512)).output_bytes > 32_000 * 4096 * 2
+
+
+@pytest.mark.parametrize("is_exact", [False, True])
+@pytest.mark.parametrize("group_len", [16, 32, 128])
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
+def test_the_cuda_backend_keeps_what_is_said(bits: int, group_len: int, is_exact: bool):
+    """To the byte; its packer runs on any device."""
+    torch = pytest.importorskip("torch")
+    from publican.executors.native.cuda.packing import Packer
+
+    num_outputs, num_inputs = 48, 640
+    codes = np.full((num_outputs, num_inputs), (1 << bits) - 1, np.uint8)
+    ones = np.ones((num_outputs, num_inputs // group_len), np.float32)
+    packer = Packer(torch.device("cpu"), torch.bfloat16, is_exact)
+    packer.pack(QuantizedMatrix((Segment(bits, group_len, codes, ones, ones),)))
+    weight = Weight("layer", 0, num_outputs, num_inputs, bits, group_len, 0)
+    assert kept_bytes("cuda", weight, is_exact) == packer.num_bytes

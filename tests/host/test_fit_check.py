@@ -73,6 +73,33 @@ def test_what_is_held_when_the_cache_is_full_is_within_a_tenth_of_the_plan(defau
     assert held == pytest.approx(planned, rel=0.10), f"{held / MIB:.0f} MiB held, {planned / MIB:.0f} planned"
 
 
+@linux
+def test_loading_takes_no_more_than_was_planned_for_it(default_model: Path, tmp_path: Path):
+    """Mapped pages of the file do not count: the system takes them back as it likes."""
+
+    async def main() -> tuple[int, int]:
+        port = WorkerPort()
+        models = ModelLibrary(tmp_path, LoadOptions(context_len=64, num_users=1, max_running=1), lambda: port, 10)
+        models.add(stored := find_model(str(default_model), tmp_path, allow_path=True))
+        model = await models.open(stored.name, {})
+        await model.start()
+        try:
+            peak = peak_bytes(port.pid) - default_model.stat().st_size
+        finally:
+            await model.close()
+        assert models.last_opened is not None
+        (share,) = models.last_opened.fit.plan.shares
+        return share.total_bytes + share.passing_bytes, peak
+
+    planned, peak = asyncio.run(asyncio.wait_for(main(), 120))
+    assert peak <= 1.10 * planned, f"{peak / MIB:.0f} MiB at most, {planned / MIB:.0f} planned"
+
+
+def peak_bytes(pid: int) -> int:
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) << 10
+
+
 def test_a_plan_for_no_memory_is_refused_before_anything_is_read(default_model: Path, tmp_path: Path):
     started: list[object] = []
 
