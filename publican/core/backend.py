@@ -27,7 +27,7 @@ def no_progress(done: int, total: int) -> None:
 class ModelCard:
     """A model as callers may know it. Cheap to make: what is in the model's files is `ModelInfo`.
 
-    `num_bytes` is the size of its files, 0 where nobody knows.
+    `num_bytes` is the size of its files, 0 where nobody knows. `sampling` is what `ModelInfo.sampling` is, of a loaded model.
     """
 
     name: str
@@ -36,6 +36,7 @@ class ModelCard:
     created_s: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
     num_bytes: int = 0
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

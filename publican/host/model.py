@@ -223,8 +223,9 @@ class LoadedModel:
     @property
     def card(self) -> ModelCard:
         details = {"loader": self.description.loader, "device": self.ready.info.device if self.ready else ""}
-        num_bytes = self.description.info.num_bytes if self.description.info else 0
-        return ModelCard(self.description.name, self.spec.context_len, True, self.description.created_s, details, num_bytes)
+        name, created_s, info = self.description.name, self.description.created_s, self.description.info
+        num_bytes, sampling = (info.num_bytes, info.sampling) if info else (0, {})
+        return ModelCard(name, self.spec.context_len, True, created_s, details, num_bytes, sampling)
 
     @property
     def status(self) -> Status:

@@ -101,3 +101,11 @@ def test_a_broken_file_says_what_is_wrong(tmp_path: Path, text: str, says: str):
     (tmp_path / "Bad.yaml").write_text("temperature 3")
     with pytest.raises(SettingsError, match="no colon"):
         Presets(tmp_path).get("bad")
+
+
+def test_a_models_defaults_travel_with_the_presets(tmp_path: Path):
+    (tmp_path / "Mine.toml").write_text("top_k = 3\n")
+    presets = Presets(tmp_path).over({"temperature": 0.6})
+    assert presets.defaults == {"temperature": 0.6}
+    assert presets.get("mine") == {"top_k": 3}
+    assert Presets().defaults == {}

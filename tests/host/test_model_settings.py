@@ -109,6 +109,7 @@ def test_a_model_with_its_owners_wishes(default_model: Path, tmp_path: Path) -> 
         assert info.chat_template == "Arr {{ messages[0].content }}"
         model = await library.open("m", {})
         assert model.description.info == info
+        assert model.card.sampling == info.sampling
         assert await model.prompter.render(ChatPrompt((Message("user", "matey"),))) == "Arr matey"
 
     asyncio.run(main())

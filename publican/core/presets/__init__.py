@@ -30,10 +30,17 @@ class Presets:
     Args:
         folder: the host's own presets, which come before publican's of the same name; None or a folder that is not there has
         none.
+        defaults: canonical names and values of the model that will answer, which hold where neither a request nor its preset
+            says anything.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, defaults: Mapping[str, Any] | None = None) -> None:
         self._folder = folder
+        self.defaults = dict(defaults or {})
+
+    def over(self, defaults: Mapping[str, Any]) -> Presets:
+        """The same presets, for a model with these defaults."""
+        return Presets(self._folder, defaults)
 
     def names(self) -> tuple[str, ...]:
         """Every preset, in alphabetical order."""
