@@ -50,13 +50,14 @@ def test_it_says_so_when_it_is(docs, monkeypatch, tmp_path):
 
 
 def test_the_page_has_everything(docs):
-    page = docs.pages()[docs.PAGE]
+    pages = docs.pages()
+    page = pages[docs.PAGE]
     headings = re.findall(r"^### (.+)$", page, re.MULTILINE)
     assert sorted(headings) == sorted(DECLARED)
     assert all(f"| {name} |" in page for name in (*ORDERS, *Presets().names()))
     assert all(alias in page for parameter in DECLARED.values() for alias in parameter.aliases)
     for target in re.findall(r"\]\(([^)]+)\)", page):
-        assert docs.DOCS / target in docs.pages()
+        assert docs.DOCS / target in pages
 
 
 def test_every_sampler_has_a_plot(plots):
