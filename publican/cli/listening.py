@@ -6,14 +6,16 @@ import asyncio
 import errno
 import ipaddress
 import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 
 from publican.apis.app import create_app
 from publican.apis.config import ApiConfig
 from publican.apis.serving import uvicorn_config
+from publican.cli.loiterers import Loiterers
 from publican.cli.options import beside_models
 from publican.core.backend import Host
 from publican.core.errors import SettingsError
@@ -25,6 +27,8 @@ Sockets = list[socket.socket]
 
 _BACKLOG = 2_048
 _LAST_WORDS_S = 1.0
+_TICKS_A_SWEEP = 50  # of a tenth of a second
+_MAX_FILES = 65_536
 
 
 def address_of(values: Settings) -> str:
@@ -42,6 +46,7 @@ def is_exposed(values: Settings) -> bool:
 
 def open_sockets(values: Settings) -> Sockets:
     """The API's socket, and the 2023 stream's if it is wanted. Raises SettingsError if a port cannot be had."""
+    _allow_many_connections()
     sockets: Sockets = []
     ports = [("--port", values.port)]
     if values.stream_port not in (0, values.port):
@@ -54,6 +59,19 @@ def open_sockets(values: Settings) -> Sockets:
             opened.close()
         raise
     return sockets
+
+
+def _allow_many_connections() -> None:
+    """Systems allow a process 1,024 open files, unless it asks for what they really allow."""
+    try:
+        import resource
+    except ImportError:
+        return  # Windows has no such limit
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _bind(address: str, port: int, flag: str) -> socket.socket:
@@ -89,6 +107,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(uvicorn_config(create_app(host, config, authenticate)))
         self._host = host
+        self._loiterers = Loiterers()
 
     def end(self) -> None:
         """Nobody is let in any more, whoever waits for an answer is told, and `serve` returns. A second time: at once."""
@@ -99,6 +118,11 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals are the command's own business: a server is only a part of what must end in order."""
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_SWEEP == 0:
+            self._loiterers.sweep(list(self.server_state.connections), time.monotonic())
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: Sockets | None = None) -> None:
         ending = asyncio.create_task(super().shutdown(sockets))
