@@ -12,7 +12,7 @@ from typing import TypeVar
 from publican.core.errors import ModelFileError
 from publican.store.http.remote_file import RemoteFile
 
-_FIRST_BYTES = 256 << 10
+FIRST_BYTES = 256 << 10
 """Enough for nearly every safetensors header; GGUF headers hold the vocabulary, and take 1 to 20 MB."""
 MAX_PREFIX_BYTES = 80 << 20
 
@@ -39,15 +39,15 @@ class PrefixSource:
         return self._data[offset:end]
 
 
-async def parse_remote(file: RemoteFile, parse: Callable[[PrefixSource], T]) -> T:
-    """What `parse` makes of a remote file, whose beginning is fetched in steps that double.
+async def parse_remote(file: RemoteFile, parse: Callable[[PrefixSource], T], first_bytes: int = FIRST_BYTES) -> T:
+    """What `parse` makes of a remote file, whose beginning is fetched in steps that double, from `first_bytes` on.
 
     Parsing runs on a thread: it takes up to 0.3 s for the largest vocabularies.
 
     Raises:
         ModelFileError: what `parse` raises; or the file cannot be had.
     """
-    data = bytearray(await file.read(0, _FIRST_BYTES))
+    data = bytearray(await file.read(0, first_bytes))
     while True:
         size = file.num_bytes if file.num_bytes is not None else len(data)
         try:

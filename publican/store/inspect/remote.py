@@ -16,13 +16,16 @@ from publican.store.bounded_json import MAX_CONFIG_BYTES, parse_object
 from publican.store.checkpoint import CONFIG, QUANTIZE_CONFIGS, quantization_in
 from publican.store.gguf import Gguf, read_header
 from publican.store.hub.client import Hub, RepoFile
-from publican.store.hub.headers import PrefixSource, parse_remote
+from publican.store.hub.headers import FIRST_BYTES, PrefixSource, parse_remote
 from publican.store.inspect.inspection import FolderParts, Inspection, ListedFile, inspect_folder, inspect_gguf
 from publican.store.pull.candidates import Candidate
 from publican.store.recognise.hf import SAMPLE_BYTES, samples
 from publican.store.safetensors import read_safetensors
 
 _MAX_TEMPLATE_BYTES = 1 << 20
+_FEW_SHARDS = 4
+_BYTES_OF_A_SHARD = 32 << 10
+"""Of the headers of many shards, each is short: 160 of them should not cost 40 MB."""
 
 
 async def inspect_candidate(hub: Hub, candidate: Candidate) -> Inspection:
@@ -68,8 +71,9 @@ async def _folder(hub: Hub, candidate: Candidate) -> Inspection:
         def parse(source: PrefixSource) -> dict[str, TensorInfo]:
             return read_safetensors(source, _label(candidate, file))[0]
 
-        return await parse_remote(hub.open(candidate.snapshot, file), parse)
+        return await parse_remote(hub.open(candidate.snapshot, file), parse, first_bytes)
 
+    first_bytes = FIRST_BYTES if len(candidate.weights) <= _FEW_SHARDS else _BYTES_OF_A_SHARD
     read = await asyncio.gather(*(tensors_of(file) for file in candidate.weights))
     tensors = {name: info for part in read for name, info in part.items()}
     wanted = samples(tensors)

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from publican.core.errors import ModelFileError
+from publican.store.checkpoint import CONFIG
 from publican.store.http.remote_file import RemoteFile
 from publican.store.http.session import Session
 from publican.store.hub.names import safe_part, safe_paths
@@ -27,6 +31,7 @@ from publican.store.transfer.task import Item
 from publican.store.transfer.transfer import Fetched, transfer
 
 STAGING = ".pulling"
+_COPY_BYTES = 1 << 20
 _COMMIT_LEN, _SHOWN_LEN = 40, 12
 
 
@@ -121,12 +126,42 @@ def _place(wanted: Sequence[Wanted], fetched: dict[str, Fetched], folder: Path, 
             done = fetched.get(one.name)
             known = before.files.get(one.name)
             if done is not None:
-                done.path.replace(folder / one.name)
+                _move(done.path, folder / one.name)
             crcs = done.crcs if done is not None else known.crcs if known is not None else ()
             entry = one.entry
             entries[one.name] = ManifestFile(entry.origin, entry.num_bytes, entry.digest, entry.revision, entry.commit, crcs)
         sync_folder(folder)
     except OSError as error:
         raise ModelFileError(f"{folder} cannot be written to: {error.strerror or error}.") from None
-    kept = Manifest(about.repo, about.endpoint, about.licence, about.base_models, before.files)
-    write_manifest(folder, kept.with_files(entries))
+    kept = Manifest(about.repo, about.endpoint, about.licence, about.base_models, before.files).with_files(entries)
+    write_manifest(folder, kept.without(_remove_stale(folder, kept, set(entries))))
+
+
+def _remove_stale(folder: Path, manifest: Manifest, current: set[str]) -> set[str]:
+    """Of a folder model, files of an earlier commit that the present one has no more: shards that would be taken for its own.
+
+    Files that nobody pulled stay, and so do GGUF files, which are models by themselves.
+    """
+    if CONFIG not in current:
+        return set()
+    stale = {name for name in manifest.files if name not in current and not name.lower().endswith(".gguf")}
+    for name in stale:
+        with contextlib.suppress(OSError):  # it is not ours any more
+            (folder / name).unlink(missing_ok=True)
+    return stale
+
+
+def _move(source: Path, target: Path) -> None:
+    """In one step; where the target is on another disk (a link in the models folder), by a copy that is then moved so."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = target.with_name(f".{target.name}.copy")
+        with source.open("rb") as from_file, copy.open("wb") as to_file:
+            shutil.copyfileobj(from_file, to_file, _COPY_BYTES)
+            to_file.flush()
+            os.fsync(to_file.fileno())
+        copy.replace(target)
+        source.unlink()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from publican.store.hub.client import RepoFile, Snapshot
 from publican.store.pull.candidates import Candidate, candidates
@@ -98,3 +100,33 @@ def test_an_adapter_is_a_candidate_only_where_there_is_nothing_else() -> None:
 def test_selectors(selector: str, answers: bool) -> None:
     (one,) = found("m.Q4_K_M.gguf")
     assert one.answers_to(selector) is answers
+
+
+WORDS = st.sampled_from([
+    "model", "pytorch_model", "m.Q4_K_M", "m-q8_0", "adapter_model", "consolidated", "mmproj-F16", "x-00001-of-00003",
+    "training_args", "x-00002-of-00003", "x-99999-of-99999", "modeling_x", "tokenizer", "config", "..", "optimizer", "output",
+])  # fmt: skip
+ENDINGS = st.sampled_from(
+    [".safetensors", ".gguf", ".bin", ".pt", ".py", ".json", ".safetensors.index.json", "", ".GGUF", ".pth"]
+)
+PATHS = st.builds(
+    lambda folder, word, end: f"{folder}{word}{end}", st.sampled_from(["", "", "4bpw/", "onnx/", "a/b/"]), WORDS, ENDINGS
+)
+
+
+@given(st.lists(PATHS, unique=True, max_size=25))
+def test_whatever_a_repository_holds(names: list[str]) -> None:
+    """No program is ever taken, no pickle unless as such, no file for two models; and names that differ are told apart."""
+    all_found = found(*names)
+    taken = [file.path for one in all_found for file in one.weights]
+    assert len(taken) == len(set(taken))
+    for one in all_found:
+        assert one.weights
+        assert not any(file.path.endswith(".py") for file in one.files)
+        pickles = [file for file in one.files if file.path.endswith((".bin", ".pt", ".pth"))]
+        assert bool(pickles) == (one.container == "pickle")
+        assert not any("training_args" in file.path or "optimizer" in file.path for file in pickles)
+        assert len({file.name for file in one.files}) == len(one.files)
+        assert len(one.missing) < 100_000
+    ggufs = [one.label for one in all_found if one.container == "gguf"]
+    assert all(ggufs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from publican.store.pull.choose import Choice, Fitting
 from publican.store.pull.pull import Order, Pulled, pull
 from publican.store.transfer.events import Repairing
 from tests.store.fake_hub import FakeHub, Fault, running_hub
-from tests.store.pull.models import QUANTS, folder, gguf, quant, shards, weights
+from tests.store.pull.models import CONFIG_BYTES, QUANTS, folder, gguf, quant, shards, weights
 
 MIB = 1 << 20
 
@@ -108,6 +109,34 @@ def test_pulling_again_fetches_nothing_and_a_new_commit_only_what_is_new(hub: Fa
     manifest = read_manifest(tmp_path / "org" / "repo")
     assert manifest is not None
     assert {entry.commit for entry in manifest.files.values()} == {commit}
+
+
+def test_shards_of_an_earlier_commit_go_when_the_model_is_cut_anew(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add("org/repo", {**shards(), "m.Q4_0.gguf": gguf(20_000)})
+    home = get(hub, tmp_path, "org/repo").path
+    get(hub, tmp_path, "org/repo", file="m.Q4_0.gguf")
+    (home / "mine.safetensors.bak").write_bytes(b"mine")
+    hub.add("org/repo", {"config.json": CONFIG_BYTES, "model.safetensors": weights(4_000)})
+    assert get(hub, tmp_path, "org/repo").path == home
+    assert names(home) == {"config.json", "model.safetensors", "m.Q4_0.gguf", "mine.safetensors.bak", MANIFEST}
+    manifest = read_manifest(home)
+    assert manifest is not None
+    assert set(manifest.files) == {"config.json", "model.safetensors", "m.Q4_0.gguf"}
+
+
+def test_a_model_folder_on_another_disk(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if self.parent.name == ".pulling" and Path(target).parent.name != ".pulling":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    hub.add("org/repo", folder())
+    assert names(get(hub, tmp_path, "org/repo").path) >= {"config.json", "model.safetensors", MANIFEST}
+    assert not (tmp_path / ".pulling").exists()
+    assert not list(tmp_path.rglob("*.copy"))
 
 
 def test_what_lies_there_without_a_manifest_is_hashed_and_kept(hub: FakeHub, tmp_path: Path) -> None:
