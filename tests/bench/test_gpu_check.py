@@ -12,7 +12,8 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu_check.py"
 
 
 def test_it_times_and_writes_its_report(tmp_path: Path) -> None:
-    banned = "import sys\nfor name in ('array_api_compat', 'click', 'rich', 'psutil', 'httpx', 'pydantic'): sys.modules[name] = None\n"
+    names = ["array_api_compat", "click", "rich", "psutil", "httpx", "pydantic"]
+    banned = f"import sys\nfor name in {names}: sys.modules[name] = None\n"
     run = f"sys.argv = ['gpu_check.py', 'time', '--tiny']\nimport runpy\nrunpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     environment = os.environ | {"OUT": str(tmp_path)}
     command = [sys.executable, "-c", banned + run]

@@ -41,7 +41,9 @@ def make_backend(program: Program, config: NativeConfig) -> CudaBackend:
         kv_dtype=best_dtype(devices) if config.kv_dtype == "auto" else _kv_dtype(config.kv_dtype),
         exact_scales=config.quality,
     )
-    return CudaBackend(program, (config.num_pages, config.page_len), (config.max_batch_tokens, config.num_slots), cuda)
+    backend = CudaBackend(program, (config.num_pages, config.page_len), (config.max_batch_tokens, config.num_slots), cuda)
+    backend.warm_up()
+    return backend
 
 
 def _kv_dtype(name: str) -> DtypeName:

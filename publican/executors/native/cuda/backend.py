@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
 
 from publican.core.errors import EngineError
@@ -23,6 +24,9 @@ from publican.executors.native.cuda.packing import Packer
 from publican.executors.native.cuda.placement import Placement
 from publican.executors.native.cuda.steps import Context, Rope
 from publican.executors.native.program import Program
+
+_WARM_UP = (1, 2, 16, 32, 64, 65)
+"""Rows for which other kernels are chosen, or are compiled otherwise."""
 
 Result = tuple[torch.Tensor, torch.Tensor | None]
 Lower = Callable[[Program, list[Packer], Placement, torch.dtype], Lowered]
@@ -57,6 +61,7 @@ class CudaBackend:
         self._devices = [torch.device(name) for name in config.devices]
         self._dtype = DTYPES[config.dtype]
         self._program = program
+        self._limits, self._page_len = limits, cache[1]
         self._ops = operations(config)
         self._heads = Heads(program.num_heads, program.num_kv_heads, program.head_dim)
         try:
@@ -101,6 +106,12 @@ class CudaBackend:
             )
             for name, width in lowered.buffers.items()
         }
+
+    def warm_up(self) -> None:
+        """Run steps of several sizes on the spare page, so that nobody waits for compilers when the first request comes."""
+        for length in _WARM_UP:
+            if length <= self._limits[0]:
+                self.run(_spare_batch(length, self._page_len, self.caches[0].spare_page))
 
     def copy_page(self, source: int, target: int) -> None:
         for cache in self.caches:
@@ -151,6 +162,23 @@ def operations(config: CudaConfig) -> Operations:
     from publican.executors.native.cuda.kernels import TritonOperations
 
     return TritonOperations()
+
+
+def _spare_batch(length: int, page_len: int, spare_page: int) -> Batch:
+    """One sequence of `length` tokens, all of whose pages are the spare one."""
+    rows, zero = np.arange(length, dtype=np.int32), np.zeros(1, np.int32)
+    pages = np.full((1, -(-length // page_len)), spare_page, np.int32)
+    return Batch(
+        tokens=np.zeros(length, np.int32),
+        positions=rows,
+        owners=np.zeros(length, np.int32),
+        starts=zero,
+        lengths=np.array([length], np.int32),
+        past=zero,
+        pages=pages,
+        logit_rows=rows[-1:],
+        hidden_rows=rows[:0],
+    )
 
 
 def _layers(stage: Stage, cache: KVCache) -> dict[int, Pages]:

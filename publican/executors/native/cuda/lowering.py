@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -154,6 +155,8 @@ class Lowering:
             case Logits():
                 norm = self._packer.vector(op.norm)
                 yield Output(op.src, norm, op.eps, self._output(op.weight), op.scale, op.softcap, self._dtype)
+            case _:
+                assert_never(op)
 
     def _norm(self, op: Norm) -> NormOf:
         return NormOf(self._packer.vector(op.weight), op.eps, op.dst)

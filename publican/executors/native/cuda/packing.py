@@ -227,7 +227,7 @@ def pack_codes(codes: torch.Tensor, low_bits: int, high_bits: int) -> tuple[torc
     low = torch.empty((num_outputs, num_chunks * CHUNK_WORDS), dtype=torch.int32, device=codes.device)
     sharing = low_bits // high_bits if high_bits else 1
     high = torch.empty((num_outputs, low.shape[1] // sharing), dtype=torch.int32, device=codes.device) if high_bits else low
-    rows_at_once = max(1, (1 << 26) // (num_chunks * chunk_len))  # words are made in 64 bits: half a gigabyte at most
+    rows_at_once = max(1, (1 << 26) // (num_chunks * chunk_len))  # so that what is made on the way stays small
     for start in range(0, num_outputs, rows_at_once):
         rows = codes[start : start + rows_at_once]
         padded = torch.zeros((rows.shape[0], num_chunks * chunk_len), dtype=torch.uint8, device=codes.device)
@@ -242,10 +242,10 @@ def pack_codes(codes: torch.Tensor, low_bits: int, high_bits: int) -> tuple[torc
 
 def _join(fields: torch.Tensor, bits: int) -> torch.Tensor:
     """Words whose field i, counted from the lowest, is fields[…, i]."""
-    words = torch.zeros(fields.shape[:-1], dtype=torch.int64, device=fields.device)
+    words = torch.zeros(fields.shape[:-1], dtype=torch.int32, device=fields.device)
     for i in range(fields.shape[-1]):
-        words |= fields[..., i].long() << (bits * i)
-    return (((words + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)).int()  # as signed
+        words |= fields[..., i].int() << (bits * i)
+    return words
 
 
 def unpack_codes(segment: PackedSegment, rows: torch.Tensor | None = None) -> torch.Tensor:

@@ -91,6 +91,15 @@ def test_a_split_that_is_too_small_is_refused() -> None:
         backend_of(program, info_of(program), devices=("cpu", "cpu"), budgets_gb=(1.0, 1.0, 1.0))
 
 
+def test_warming_up_leaves_no_trace() -> None:
+    program = make_program(q4)
+    backend = backend_of(program, info_of(program))
+    before = backend.caches[0].data[:, :, :-1].clone()
+    backend.warm_up()
+    assert torch.equal(backend.caches[0].data[:, :, :-1].nan_to_num(), before.nan_to_num())
+    assert not torch.equal(backend.caches[0].data[:, :, -1], torch.zeros_like(backend.caches[0].data[:, :, -1]))
+
+
 def test_norms_join_the_additions_before_them() -> None:
     backend = backend_of(make_program(q4), info_of(make_program(q4)))
     added = [each for each in backend._stages[0].instructions if isinstance(each, ProjectAdd)]

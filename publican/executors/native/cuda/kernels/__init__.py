@@ -47,6 +47,9 @@ class TritonOperations:
     def linear(self, x: torch.Tensor, weight: Weight, bias: torch.Tensor | None, dst: torch.Tensor) -> None:
         if isinstance(weight, PackedMatrix) and len(x) <= GEMV_ROWS and len(weight.segments) == 1:
             gemv(_ordered(x, weight), weight.segments[0], bias, dst)
+        elif isinstance(weight, DenseWeight) and dst.dtype != x.dtype and x.is_cuda:
+            wide = torch.mm(x, weight.values.t(), out_dtype=dst.dtype)  # logits are not rounded to the activations' type
+            rows.collect(wide[None], bias, dst)
         else:
             rows.collect(self.partials(x, weight), bias, dst)
 

@@ -20,8 +20,7 @@ from publican.executors.native.cuda.operations import Heads, Pages, Scores
 
 _SHORT_ROWS, _LONG_ROWS = 16, 64
 _PROGRAMS_WANTED = 512
-_MOST_PARTS = 32
-_FEWEST_TOKENS = 128
+_FEWEST_TOKENS = 64
 _LOG2_E = 1.4426950408889634
 
 
@@ -135,13 +134,12 @@ def attend(qkv: torch.Tensor, pages: Pages, inputs: StepInputs, heads: Heads, sc
 
 
 def parts_for(num_programs: int, num_tokens: int) -> int:
-    """A power of two: enough parts to keep the card busy, and none so small that it is not worth its while.
+    """1, 4 or 16: enough parts to keep the card busy, and none so small that it is not worth its while.
 
-    Depends on shapes only, so that it is the same whenever a captured step is replayed.
+    Depends on shapes only, so that it is the same whenever a captured step is replayed; few values, for each is compiled.
     """
-    wanted = max(1, _PROGRAMS_WANTED // num_programs)
-    most = max(1, min(_MOST_PARTS, num_tokens // _FEWEST_TOKENS))
-    return 1 << (min(wanted, most).bit_length() - 1)
+    wanted = min(_PROGRAMS_WANTED // num_programs, num_tokens // _FEWEST_TOKENS)
+    return max(count for count in (1, 4, 16) if count <= max(1, wanted))
 
 
 def _launch(
