@@ -92,6 +92,7 @@ OWNERS = {
     "GET /api/latest/config/{name}": ("kobold", "open", 200),
     "GET /api/extra/version": ("kobold", "open", 200),
     "GET /api/extra/true_max_context_length": ("kobold", "open", 200),
+    "GET /.well-known/serviceinfo": ("kobold", "open", 200),
     "GET /api/extra/preloadstory": ("kobold", "open", 200),
     "POST /v1/messages": ("anthropic", "key", 400),
     "POST /v1/messages/count_tokens": ("anthropic", "key", 400),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from publican import __version__
 from publican.apis.kobold.translate import MAX_LENGTH, NAME
 from publican.core.parameters import wire_names
 from publican.core.sampling import SAMPLING_PARAMETERS
@@ -61,3 +62,11 @@ def version(protected: bool, guidance: bool = True) -> dict[str, Any]:
         "guidance": guidance,
         "jinja": True,
     }
+
+
+def service() -> dict[str, Any]:
+    """GET /.well-known/serviceinfo, by which pages find out what they have before them."""
+    kobold = {"name": "KoboldAI API", "rel_url": "/api", "documentation": "/openapi.json", "version": UNITED_VERSION}
+    openai = {"name": "OpenAI API", "rel_url": "/v1", "documentation": "/openapi.json", "version": ""}
+    software = {"name": "publican", "version": __version__, "repository": "", "homepage": "", "logo": ""}
+    return {"version": "0.2", "software": software, "api": {"koboldai": kobold, "openai": openai}}

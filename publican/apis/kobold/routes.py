@@ -222,5 +222,6 @@ def _knowing() -> list[Route]:
         ),
         Route("GET", "/api/extra/version", KOBOLD, Auth.OPEN, version, "What this server can do, as KoboldCpp says it."),
         Route("GET", "/api/extra/true_max_context_length", KOBOLD, Auth.OPEN, true_context_len, "The model's context."),
+        Route("GET", "/.well-known/serviceinfo", KOBOLD, Auth.OPEN, _fixed(info.service()), "Which APIs are here."),
         Route("GET", "/api/extra/preloadstory", KOBOLD, Auth.OPEN, _fixed({}), "No story."),
     ]
