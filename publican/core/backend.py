@@ -43,7 +43,7 @@ class ModelCard:
 class Status:
     """What goes on right now, for health checks and people. Cheap to ask for: every answer is labelled with `model`.
 
-    `num_slots` answers can be computed at once; 0 where nobody knows.
+    `num_slots` answers can be computed at once; 0 where nobody knows. `card` is the loaded model's.
     """
 
     healthy: bool
@@ -53,6 +53,7 @@ class Status:
     kv_used: float = 0.0
     model: str = ""
     num_slots: int = 0
+    card: ModelCard | None = None
 
 
 @dataclass(frozen=True, slots=True)

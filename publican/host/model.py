@@ -97,6 +97,11 @@ class LoadedModel:
             log.info("%s is loaded; %s", self.description.name, memory)
         return self.ready
 
+    @property
+    def is_up(self) -> bool:
+        """Whether its engine holds memory."""
+        return self._port is not None
+
     async def close(self) -> None:
         """Fail what runs, and free everything. Whoever asks from now on is refused."""
         self._closed = True
@@ -234,7 +239,7 @@ class LoadedModel:
         kv_used = stats.num_locked_tokens / stats.num_total_tokens if stats.num_total_tokens else 0.0
         text = "ok" if running else "the model is being started again"
         name, num_slots = self.description.name, self.spec.max_running
-        return Status(running, text, stats.num_running, stats.num_waiting, kv_used, name, num_slots)
+        return Status(running, text, stats.num_running, stats.num_waiting, kv_used, name, num_slots, self.card)
 
 
 def _unloaded() -> EngineError:
