@@ -1,3 +1,4 @@
+import runpy
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,9 @@ def test_a_named_file_must_exist(tmp_path):
 
 def test_a_key_is_not_shown():
     assert "hunter2" not in repr(settings.Settings(api_key="hunter2"))
+
+
+def test_the_page_of_all_settings_is_up_to_date():
+    root = Path(__file__).resolve().parent.parent
+    page = runpy.run_path(str(root / "scripts" / "make_settings_docs.py"))["page"]()
+    assert (root / "docs" / "settings.md").read_text() == page, "run scripts/make_settings_docs.py"
