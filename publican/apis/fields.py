@@ -74,12 +74,14 @@ def as_invalid(error: ValidationError) -> InvalidParameter:
 
 
 def sampling_from(dialect: str, body: Mapping[str, Any], presets: Presets | None = None) -> SamplingParams:
-    """The sampling parameters in `body`, under all names that `dialect` has for them, over the preset that it names.
+    """The sampling parameters in `body`, under all names that `dialect` has for them, over the preset that it names, over
+    what the model is best asked with.
 
     Raises:
         InvalidParameter: a value is of the wrong type or out of its range, named as the caller named it; or no such preset.
     """
-    return sampling_params(dialect, body, (presets or Presets()).of_request(body))
+    presets = presets or Presets()
+    return sampling_params(dialect, body, presets.of_request(body), presets.defaults)
 
 
 def token_ids(name: str, value: Any) -> tuple[TokenId, ...]:

@@ -100,7 +100,10 @@ class Call:
     @property
     def asking(self) -> Asking:
         """What translations may know of this call."""
-        return Asking(self.caller, self.server.config.presets, self.server.config.max_prompts)
+        presets, card = self.server.config.presets, self.loaded()
+        if card is not None and card.sampling:
+            presets = presets.over(card.sampling)
+        return Asking(self.caller, presets, self.server.config.max_prompts)
 
     @property
     def known(self) -> bool:
@@ -108,5 +111,6 @@ class Call:
         return self.caller != STRANGER
 
     def loaded(self) -> ModelCard | None:
-        """The loaded model."""
-        return next((card for card in self.host.models() if card.loaded), None)
+        """The loaded model. A backend that has its card in its status saves a look at every model there is."""
+        card = self.host.status().card
+        return card or next((card for card in self.host.models() if card.loaded), None)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from publican.core.backend import ModelCard, Status
 from publican.core.parameters import Parameter, Wire, wire_names
 from publican.core.presets import Presets
 from publican.core.sampling import SAMPLING_PARAMETERS, SamplingParams
@@ -158,3 +159,18 @@ def test_a_preset_is_a_word_of_every_dialect(dialect: str) -> None:
     unknown = ask(app_of(host), "POST", path, body_of({"preset": "nothing like it"}))
     assert unknown.status_code in (400, 422)
     assert Presets().names()[0] in unknown.text
+
+
+@pytest.mark.parametrize("dialect", ROUTES)
+def test_what_the_model_is_best_asked_with_lies_below_what_is_said(dialect: str) -> None:
+    path, body_of = ROUTES[dialect][0]
+    best = {"temperature": 0.65, "top_k": 23, "repetition_penalty": 1.05}
+    card = ModelCard("tiny", 2_048, True, sampling=best)
+    for host in (ScriptedHost(cards=(card,)), ScriptedHost(current=Status(True, "ok", card=card), cards=(card,))):
+        beside = BESIDE.get(dialect, {})
+        assert ask(app_of(host), "POST", path, body_of({})).status_code == 200
+        assert host.requests[-1].sampling == sampling_params(dialect, beside, None, best)
+        assert host.requests[-1].sampling.top_k == 23
+        assert ask(app_of(host), "POST", path, body_of({"top_k": 5})).status_code == 200
+        sampling = host.requests[-1].sampling
+        assert (sampling.top_k, sampling.temperature) == (5, 0.65)
