@@ -7,10 +7,11 @@ below zero: it says by how much. Pure; called by `hardware.planner`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from publican.hardware.engines import EngineName, Load, Needs
 from publican.hardware.machine import Machine
+from publican.hardware.nvml import Gpu
 from publican.hardware.sizes import GIB, MIB
 
 
@@ -37,9 +38,13 @@ class Devices:
 
     @classmethod
     def of(cls, machine: Machine) -> Devices:
-        gpus = tuple(Device(f"GPU {gpu.index} ({gpu.name})", gpu.total_bytes, gpu.free_bytes, True) for gpu in machine.gpus)
+        gpus = tuple(Device(_name(gpu), gpu.total_bytes, gpu.free_bytes, True) for gpu in machine.gpus)
         ram = Device("memory", machine.total_bytes, machine.available_bytes, False)
         return cls(gpus, None if machine.is_unified else ram)
+
+
+def _name(gpu: Gpu) -> str:
+    return f"GPU {gpu.index} ({gpu.name})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,16 @@ class Plan:
         """The same, of all GPUs: there everything but what steps are worked out in is taken at once."""
         on_gpus = [share for share in self.shares if share.device.is_gpu]
         return sum(share.weight_bytes + share.kv_bytes + share.overhead_bytes for share in on_gpus)
+
+
+def without(machine: Machine, plan: Plan) -> Machine:
+    """`machine` as it will be when the model that was loaded by `plan` has gone: what it surely holds is free then."""
+    held = {s.device.name: s.weight_bytes + s.kv_bytes + s.overhead_bytes for s in plan.shares if s.device.is_gpu}
+    gpus = tuple(
+        replace(gpu, free_bytes=min(gpu.total_bytes, gpu.free_bytes + held.get(_name(gpu), 0))) for gpu in machine.gpus
+    )
+    available = min(machine.total_bytes, machine.available_bytes + plan.host_loaded_bytes)
+    return replace(machine, available_bytes=available, gpus=gpus)
 
 
 def place(needs: Needs, load: Load, devices: Devices, cut: Cut = Cut()) -> Plan:

@@ -19,6 +19,7 @@ from publican.core.model_info import ModelInfo
 from publican.core.presets import Presets
 from publican.engine.budget import BudgetConfig
 from publican.hardware.machine import Machine, read_this_machine
+from publican.hardware.plan import without
 from publican.host.available import available
 from publican.host.choose import Chosen, choose
 from publican.host.describe import describe
@@ -79,6 +80,7 @@ class ModelLibrary:
         self._make_port = make_port
         self._max_waiting = max_waiting
         self._machine = machine
+        self._newest: LoadedModel | None = None
         self._puller = puller
         self._elsewhere: dict[str, StoredModel] = {}
 
@@ -132,6 +134,8 @@ class ModelLibrary:
         """
         checkpoint = open_checkpoint(stored.path)
         machine = self._machine()
+        if self._newest is not None and self.last_opened is not None and self._newest.is_up:
+            machine = without(machine, self.last_opened.fit.plan)  # it goes before this one comes
         here = available(checkpoint, machine)
         chosen = choose(options.loader, options.backend, here)
         if chosen.loader == "llama" and not here.llama_gpu:
@@ -166,7 +170,8 @@ class ModelLibrary:
         self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec)
         info = describe(stored, checkpoint, tokenizer.vocabulary, templates, own.sampling)
         description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
-        return LoadedModel(description, spec, prompter, self._make_port, self._max_waiting)
+        self._newest = LoadedModel(description, spec, prompter, self._make_port, self._max_waiting)
+        return self._newest
 
     def _with(self, options: Mapping[str, Any]) -> LoadOptions:
         """Our options with a caller's context in their place; loaders of 2023 had several names for it."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from publican.hardware.engines import Load
-from publican.hardware.machine import read_machine
-from publican.hardware.plan import Cut, Devices
+from publican.hardware.machine import described_machine, read_machine
+from publican.hardware.plan import Cut, Devices, without
 from publican.hardware.planner import Planner
 from publican.hardware.shapes import SHAPES
 from publican.hardware.sizes import GIB
@@ -118,3 +120,14 @@ def test_one_memory_for_both_counts_once(gpu_layers):
     assert len(plan.shares) == 1
     assert plan.shares[0].num_layers == 32
     assert plan.shares[0].weight_bytes == plan.needs.weight_bytes
+
+
+def test_a_machine_without_a_model_that_is_loaded():
+    """Loading takes memory, and its going gives as much back; never more than there is."""
+    here = described_machine((24 * GIB, 24 * GIB), 64 * GIB, 8)
+    plan = planner("llama-2-13b", "llama", Devices.of(here)).plan(Load(4_096))
+    held = [share.weight_bytes + share.kv_bytes + share.overhead_bytes for share in plan.shares if share.device.is_gpu]
+    gpus = tuple(replace(gpu, free_bytes=gpu.free_bytes - (held[0] if gpu.index == 0 else 0)) for gpu in here.gpus)
+    loaded = replace(here, available_bytes=here.available_bytes - plan.host_loaded_bytes, gpus=gpus)
+    assert without(loaded, plan) == here
+    assert without(here, plan) == here

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -113,6 +114,35 @@ def test_a_plan_for_no_memory_is_refused_before_anything_is_read(default_model: 
     with pytest.raises(OutOfMemory, match=r"MiB of weights.*too much .*of \d+ MiB free on memory"):
         models.open_model(stored, LoadOptions(context_len=8_192))
     assert not started
+
+
+@linux
+def test_the_model_that_will_go_is_not_in_the_way_of_the_one_that_comes(default_model: Path, tmp_path: Path):
+    """What the present one holds is free when the next is loaded: a machine with room for one can change it."""
+
+    async def main() -> None:
+        free = [1024 * MIB]
+        models = ModelLibrary(
+            tmp_path,
+            LoadOptions(context_len=1_024, num_users=1, max_running=2),
+            WorkerPort,
+            10,
+            lambda: replace(described_machine((), 1024 * MIB, 2), available_bytes=free[0]),
+        )
+        models.add(stored := find_model(str(default_model), tmp_path, allow_path=True))
+        first = await models.open(stored.name, {})
+        assert models.last_opened is not None
+        await first.start()
+        plan = models.last_opened.fit.plan
+        needed = plan.total_bytes + plan.shares[0].passing_bytes + plan.shares[0].device.reserve_bytes
+        free[0] = needed + 10 * MIB - plan.host_loaded_bytes
+        second = await models.open(stored.name, {})
+        await first.close()
+        assert second.spec.context_len == 1_024
+        with pytest.raises(OutOfMemory):  # now nobody will make room
+            await models.open(stored.name, {})
+
+    asyncio.run(asyncio.wait_for(main(), 120))
 
 
 def test_only_what_is_known_is_compared():
