@@ -53,7 +53,7 @@ def command(source: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     wanted = {name: flags.pop(name) for name in ("quant", "file", "allow_pickle", "anyway", "distrust")}
     values = load_settings(flags).values
     order = Order(source, models_dir(values), **wanted)
-    teller: Lines | Screen = Lines() if as_json else Screen(source, values.ctx, values.users)
+    teller: Lines | Screen = Lines() if as_json else Screen(source)
     judge = _judge(values.ctx, values.users)
     if dry_run:
         teller.chose(_only_choose(order, network, judge))
@@ -81,11 +81,10 @@ def _judge(context_len: int | None, num_users: int) -> Judge:
 class Screen:
     """For people: a table, bars, and a line at the end."""
 
-    def __init__(self, source: str, context_len: int | None, num_users: int) -> None:
+    def __init__(self, source: str) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._looking = self._console.status(f"looking at {escape(source)}")
         self._bars = Bars(self._console)
-        self._asked = (context_len, num_users)
 
     def __enter__(self) -> Screen:
         self._looking.start()
@@ -97,7 +96,7 @@ class Screen:
 
     def chose(self, choice: Choice) -> None:
         self._looking.stop()
-        self._console.print(choice_table(choice, *self._asked))
+        self._console.print(choice_table(choice))
 
     def watch(self, event: Event) -> None:
         self._looking.stop()

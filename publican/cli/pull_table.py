@@ -13,28 +13,24 @@ from publican.cli.plain import size
 from publican.store.pull.choose import Choice, Row
 
 
-def choice_table(choice: Choice, context_len: int | None, num_users: int) -> Group:
-    """All candidates, the chosen one marked.
-
-    Args:
-        context_len, num_users: what was asked for, for the headings.
-    """
+def choice_table(choice: Choice) -> Group:
+    """All candidates, the chosen one marked."""
     snapshot = choice.row.candidate.snapshot
     title = Text(f"{snapshot.repo}  {snapshot.revision} → {snapshot.commit[:12]}", style="bold")
     because = Text.from_markup(f"[bold]{escape(choice.row.candidate.label or snapshot.repo)}[/]: {escape(choice.reason)}")
     if len(choice.rows) == 1:
         return Group(title, because)
-    return Group(title, candidates_table(choice.rows, choice.row, context_len, num_users), because)
+    return Group(title, candidates_table(choice.rows, choice.row), because)
 
 
-def candidates_table(rows: Sequence[Row], chosen: Row | None, context_len: int | None, num_users: int) -> Table:
+def candidates_table(rows: Sequence[Row], chosen: Row | None = None) -> Table:
     """A line for each model of a repository."""
     table = Table(box=None, pad_edge=False)
     for heading in ("", "model", "format"):
         table.add_column(heading)
-    context = f"{context_len:,}" if context_len else "that context"
-    users = "1 user" if num_users == 1 else f"{num_users} users"
-    for heading in ("size", "bits", "fits?", f"context for {users}", f"users at {context}"):
+    known = next((row.fitting for row in rows if row.fitting), None)
+    users = "1 user" if known and known.wanted_users == 1 else f"{known.wanted_users} users" if known else "all"
+    for heading in ("size", "bits", "fits?", f"context for {users}", f"users at {known.wanted_len:,}" if known else "users"):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(*_cells(row, row is chosen), style="bold green" if row is chosen else "")

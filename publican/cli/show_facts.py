@@ -19,15 +19,12 @@ from publican.store.pull.choose import Row
 _MAX_FILES = 60
 
 
-def print_inspection(
-    console: Console, found: Inspection, problem: str, rows: Sequence[Row], asked: tuple[int | None, int]
-) -> None:
+def print_inspection(console: Console, found: Inspection, problem: str, rows: Sequence[Row]) -> None:
     """Everything about it.
 
     Args:
         problem: why it cannot be run and what to pull instead; empty for nothing.
         rows: the models of its repository; none for one that is here.
-        asked: context and users, for the heading of `rows`.
     """
     console.print(f"[bold]{escape(printable(found.name))}[/]", soft_wrap=True)
     for name, text in facts(found):
@@ -36,7 +33,7 @@ def print_inspection(
     console.print(f"[bold]{'runs here':>14}[/]  {runs}", soft_wrap=True)
     if len(rows) > 1:
         console.print()
-        console.print(candidates_table(rows, None, *asked))
+        console.print(candidates_table(rows))
     if found.files:
         console.print()
         console.print(_files(found))

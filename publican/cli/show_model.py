@@ -51,7 +51,7 @@ def command(model: str, quant: str | None, file: str | None, template: bool, as_
     elif as_json:
         click.echo(json.dumps(body(found, problem, others.rows if others else ()), indent=1))
     else:
-        print_inspection(Console(highlight=False), found, problem, others.rows if others else (), (values.ctx, values.users))
+        print_inspection(Console(highlight=False), found, problem, others.rows if others else ())
 
 
 def _here(model: str, folder: Path) -> Inspection | None:

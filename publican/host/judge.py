@@ -67,7 +67,8 @@ def _fitting(checkpoint: Checkpoint, num_bytes: int, machine: Machine, options: 
     load = first_load(engine, wanted, options)
     users = planner.most_users(load)
     longest = planner.longest_context(load, max(wanted, model.spec.context_len))
-    return Fitting(users >= options.num_users, longest, users, _where(devices, engine in ("cuda", "llama")))
+    where = _where(devices, engine in ("cuda", "llama"))
+    return Fitting(users >= options.num_users, longest, users, wanted, options.num_users, where)
 
 
 def _of_size(weights: tuple[Weight, ...], num_bytes: int) -> tuple[Weight, ...]:

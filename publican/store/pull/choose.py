@@ -24,16 +24,25 @@ class Fitting:
     """How a model lies in the memory there is.
 
     Attributes:
-        fits: with the context and for the users that were asked for.
+        fits: with a context of `wanted_len` for each of `wanted_users`.
         context_len: the longest context for that many users; 0 if it does not fit at all.
-        num_users: the most users at that context.
+        num_users: the most users at the context that was wanted.
         where: for people: ``15.1 GB of memory``, ``24 GB on one GPU``.
     """
 
     fits: bool
     context_len: int
     num_users: int
+    wanted_len: int
+    wanted_users: int
     where: str = ""
+
+    @property
+    def wish(self) -> str:
+        """What was wanted, in words."""
+        if self.wanted_users == 1:
+            return f"1 user with {self.wanted_len:,} tokens"
+        return f"{self.wanted_users} users with {self.wanted_len:,} tokens each"
 
 
 Fits = Callable[[Checkpoint, int], Fitting | None]
@@ -113,7 +122,8 @@ def _best(rows: Sequence[Row], anyway: bool) -> tuple[Row, str]:
     if fitting:
         best = max(sensible, key=_bits) if sensible else min(fitting, key=_bits)
         bits = f"{_bits(best):.1f} bits per weight, " if _bits(best) else ""
-        return best, f"{bits}the most that fit{_where(best)} with the context and for the users wanted"
+        wish = f" beside {best.fitting.wish}" if best.fitting else ""
+        return best, f"{bits}the most that fit{_where(best)}{wish}"
     smallest = min(rows, key=lambda row: row.candidate.num_bytes)
     if anyway:
         return smallest, "the smallest, for none fits; taken because you said so"
@@ -140,7 +150,8 @@ def _too_large(smallest: Row, num_rows: int) -> str:
         f"{whose} ({size})" if num_rows == 1 else f"The smallest of {num_rows} in {candidate.snapshot.repo}, {whose} ({size}),"
     )
     room = f" {fitting.context_len:,} tokens of context would fit;" if fitting and fitting.context_len else ""
+    wish = f" beside {fitting.wish}" if fitting else ""
     return (
-        f"{subject} does not fit{_where(smallest)} with the context and users wanted;{room} ask for less (--ctx, --users), "
-        "take a smaller model, or add --anyway."
+        f"{subject} does not fit{_where(smallest)}{wish};{room} ask for less (--ctx, --users), take a smaller model, or add "
+        "--anyway."
     )

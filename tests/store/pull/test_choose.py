@@ -16,7 +16,7 @@ SNAPSHOT = Snapshot("org/repo", "main", "0" * 40, (), base_models=("meta/base",)
 
 def row(label: str, bits: float, fits: bool | None = True, container: Container = "gguf", objection: str = "") -> Row:
     candidate = Candidate(SNAPSHOT, container, label, (RepoFile(f"{label}.x", int(bits * 1e9), None),))
-    fitting = None if fits is None else Fitting(fits, 4096 if fits else 512, 4 if fits else 0, "24 GB on one GPU")
+    fitting = None if fits is None else Fitting(fits, 4096 if fits else 512, 4 if fits else 0, 4096, 4, "24 GB on one GPU")
     return Row(candidate, bits, fitting, objection)
 
 
@@ -24,9 +24,7 @@ def test_the_most_bits_that_fit() -> None:
     rows = [row("Q4_K_M", 4.8), row("Q5_K_M", 5.7), row("Q8_0", 8.5, fits=False), row("F16", 16, fits=False)]
     choice = choose(rows)
     assert choice.row.candidate.label == "Q5_K_M"
-    assert (
-        choice.reason == "5.7 bits per weight, the most that fit in 24 GB on one GPU with the context and for the users wanted"
-    )
+    assert choice.reason == "5.7 bits per weight, the most that fit in 24 GB on one GPU beside 4 users with 4,096 tokens each"
     assert choice.rows == tuple(rows)
 
 

@@ -52,7 +52,7 @@ def up_to(limit_bytes: int) -> Judge:
     """A machine that holds weights of so many bytes."""
 
     def fits(checkpoint: Checkpoint, num_bytes: int) -> Fitting:
-        return Fitting(num_bytes <= limit_bytes, 4096, 4, "a small box")
+        return Fitting(num_bytes <= limit_bytes, 4096, 4, 4096, 4, "a small box")
 
     return Judge(fits=fits)
 
