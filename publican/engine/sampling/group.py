@@ -7,7 +7,7 @@ is kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from publican.engine.sampling.state import RowState
 
 _TAIL = (ADAPTIVE_FLOOR, *SELECTORS)
 FEW = 512
-"""Groups of more rows go the batch's way. Row by row, a row stays in the caches; together they do not even fit."""
+"""Groups of more rows go the batch's way."""
 EDITING = frozenset((*BIAS_STEPS, *PENALTY_STEPS))
 """Steps that change single tokens and look at nothing else."""
 
@@ -68,13 +68,8 @@ def grouped(
     passes: Passes, rows: Sequence[int], states: Sequence[RowState], samplers: dict[str, Sampler], facts: VocabularyFacts
 ) -> list[Group]:
     """The groups of a batch of rows."""
-    members: dict[tuple[object, ...], list[int]] = {}
-    for place, state in enumerate(states):
-        first_cut = next((step for step in state.stack if step in CUTTING), None)
-        members.setdefault((_common_order(state), first_cut, state.params.is_greedy), []).append(place)
     groups = []
-    for (order, _, is_greedy), places in members.items():
-        assert isinstance(order, tuple)
+    for order, is_greedy, places in _parted(states, passes.most_rows):
         batch = Batch(passes, np.array([rows[p] for p in places], dtype=np.int64), [states[p] for p in places], facts)
         on = frozenset(step for p in places for step in states[p].stack)
         steps = [step for step in (*BIAS_STEPS, *order, *_TAIL) if step in on]
@@ -85,10 +80,21 @@ def grouped(
         processed = [i for i in wanting if i not in raw]
         recipes = None if is_greedy or processed else _recipes(batch)
         num_edits = sum(call.steps <= EDITING for call in calls)
-        is_short = recipes is not None or (bool(is_greedy) and passes.space.is_numpy and len(places) <= FEW)
+        is_short = recipes is not None or (is_greedy and passes.space.is_numpy and len(places) <= FEW)
         is_quick = is_short and not num_edits and not wanting
-        groups.append(Group(places, batch, calls, bool(is_greedy), feedback, raw, processed, recipes, num_edits, is_quick))
+        groups.append(Group(places, batch, calls, is_greedy, feedback, raw, processed, recipes, num_edits, is_quick))
     return groups
+
+
+def _parted(states: Sequence[RowState], most: int) -> Iterator[tuple[tuple[str, ...], bool, list[int]]]:
+    """The places of rows that go together, at most so many, with their order and whether they are greedy."""
+    members: dict[tuple[tuple[str, ...], str | None, bool], list[int]] = {}
+    for place, state in enumerate(states):
+        first_cut = next((step for step in state.stack if step in CUTTING), None)
+        members.setdefault((_common_order(state), first_cut, state.params.is_greedy), []).append(place)
+    for (order, _, is_greedy), places in members.items():
+        for start in range(0, len(places), most):
+            yield order, is_greedy, places[start : start + most]
 
 
 def _common_order(state: RowState) -> tuple[str, ...]:

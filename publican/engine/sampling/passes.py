@@ -16,6 +16,8 @@ BLOCK_LEN = 256
 
 _GROUP_LENS = (64, 16)
 _SAMPLE_EVERY = 64
+_FITTING = 1 << 19
+"""So many numbers are worked on together: two megabytes of float32."""
 
 
 class Heaviest(NamedTuple):
@@ -36,12 +38,18 @@ class Passes:
     """The passes in terms of the array API standard. Arrays are [B, V] unless said otherwise.
 
     Args:
+        num_vocab: V.
         top: the executor's, where it finds the best of its rows faster than that.
+
+    Attributes:
+        most_rows: a larger group is parted. On NumPy, because what a few rows become fits into the caches and what many
+            become does not; elsewhere never.
     """
 
-    def __init__(self, space: Space, top: Top | None = None) -> None:
+    def __init__(self, space: Space, num_vocab: int, top: Top | None = None) -> None:
         self.space = space
         self.xp = space.xp
+        self.most_rows = max(1, _FITTING // num_vocab) if space.is_numpy else 2**31
         self._top = top if space.is_numpy else None
 
     def best(self, logits: Array, count: int) -> Best | None:

@@ -199,7 +199,7 @@ class Pipeline:
         """The log probability of `tokens[i]` under row i of `logits`, and the `num_top` likeliest, likeliest first."""
         if not tokens:
             return []
-        rows = Rows(Passes(Space.of(logits), self._top), logits)
+        rows = Rows(Passes(Space.of(logits), logits.shape[1], self._top), logits)
         return choices_of(rows, rows.space.put(np.array(tokens, dtype=np.int64)[:, None]), tokens, [num_top] * len(tokens))
 
     def _groups(self, logits: Array, draws: Sequence[Draw]) -> list[Group]:
@@ -214,7 +214,9 @@ class Pipeline:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
             states = [self._states[row] for row in which]
-            plan = self._plans[which] = grouped(Passes(space, self._top), which, states, self._samplers, self._facts)
+            plan = self._plans[which] = grouped(
+                Passes(space, logits.shape[1], self._top), which, states, self._samplers, self._facts
+            )
         return plan
 
 

@@ -48,7 +48,7 @@ def running_of(row: np.ndarray) -> np.ndarray:
 @settings(max_examples=60, deadline=None)
 def test_keep_best(library, values, counts):
     space = Space.of(LIBRARIES[library](values))
-    rows = Rows(Passes(space), LIBRARIES[library](values))
+    rows = Rows(Passes(space, values.shape[1]), LIBRARIES[library](values))
     count = np.array(counts[: len(values)], dtype=np.int64)[:, None]
     rows.keep_best(space.put(count))
     for i, row in enumerate(values):
@@ -61,7 +61,7 @@ def test_keep_best(library, values, counts):
 @settings(max_examples=150, deadline=None)
 def test_mass(values, share):
     """top_p's way: what a full sort needs to reach the mass is among what is cut to, in that order, with those running sums."""
-    rows = Rows(Passes(Space.of(values)), values.copy())
+    rows = Rows(Passes(Space.of(values), values.shape[1]), values.copy())
     mass = share * rows.total
     whole = Rows(rows.passes, values.copy())
     rows.take_flat(rows.heaviest(mass).flat)
@@ -79,7 +79,7 @@ def test_mass(values, share):
 @given(values=logits(), count=st.integers(1, 300))
 @settings(max_examples=60, deadline=None)
 def test_best(values, count):
-    rows = Rows(Passes(Space.of(values)), values.copy())
+    rows = Rows(Passes(Space.of(values), values.shape[1]), values.copy())
     best = rows.best(count)
     for i, row in enumerate(values):
         wanted = np.sort(row)[::-1][:count]
@@ -95,8 +95,8 @@ def test_whole_and_cut_rows_draw_the_same(library, values, numbers):
     """Searching block by block finds what one long running sum finds, up to the rounding of float32."""
     space = Space.of(LIBRARIES[library](values))
     uniform = np.array(numbers[: len(values)])[:, None]
-    whole = Rows(Passes(space), LIBRARIES[library](values))
-    cut = Rows(Passes(space), LIBRARIES[library](values))
+    whole = Rows(Passes(space, values.shape[1]), LIBRARIES[library](values))
+    cut = Rows(Passes(space, values.shape[1]), LIBRARIES[library](values))
     cut.keep(cut.logits > -np.inf)
     a = to_host(draw(whole, space.put(uniform)).tokens)[:, 0]
     b = to_host(draw(cut, space.put(uniform)).tokens)[:, 0]
@@ -112,7 +112,7 @@ def test_whole_and_cut_rows_draw_the_same(library, values, numbers):
 @given(values=logits())
 @settings(max_examples=60, deadline=None)
 def test_sums(values):
-    rows = Rows(Passes(Space.of(values)), values.copy())
+    rows = Rows(Passes(Space.of(values), values.shape[1]), values.copy())
     weights = np.exp(values.astype(np.float64) - values.max(axis=1, keepdims=True))
     np.testing.assert_allclose(rows.total[:, 0], weights.sum(axis=1), rtol=1e-5)
     shares = weights / weights.sum(axis=1, keepdims=True)
@@ -124,7 +124,7 @@ def test_sums(values):
 @given(values=logits(), data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_single_tokens_are_found_in_whole_and_cut_rows(values, data):
-    rows = Rows(Passes(Space.of(values)), values.copy())
+    rows = Rows(Passes(Space.of(values), values.shape[1]), values.copy())
     if data.draw(st.booleans()):
         rows.keep_best(np.full((len(values), 1), data.draw(st.integers(1, 50))))
     alive = survivors(rows)
@@ -143,8 +143,8 @@ def test_single_tokens_are_found_in_whole_and_cut_rows(values, data):
 def test_equals_go_to_the_lowest_id():
     values = np.array([[1.0, 3.0, 3.0, 3.0, 0.0]], dtype=np.float32)
     space = Space.of(values)
-    assert likeliest(Rows(Passes(space), values)).tokens.tolist() == [[1]]
-    rows = Rows(Passes(space), values.copy())
+    assert likeliest(Rows(Passes(space, values.shape[1]), values)).tokens.tolist() == [[1]]
+    rows = Rows(Passes(space, values.shape[1]), values.copy())
     rows.keep_best(np.array([[2]]))
     assert survivors(rows) == [[1, 2]]
 
@@ -152,7 +152,7 @@ def test_equals_go_to_the_lowest_id():
 @pytest.mark.parametrize("library", ["numpy", "torch", "strict"])
 def test_what_is_no_number_is_out(library):
     values = np.array([[np.nan, 1.0, np.inf, -np.inf], [np.nan] * 4, [1.0, 2.0, 3.0, 4.0]], dtype=np.float32)
-    rows = Rows(Passes(Space.of(LIBRARIES[library](values))), LIBRARIES[library](values))
+    rows = Rows(Passes(Space.of(LIBRARIES[library](values)), values.shape[1]), LIBRARIES[library](values))
     rows.repair()
     shown = to_host(rows.logits)
     assert np.isneginf(shown[0, [0, 3]]).all()

@@ -60,7 +60,7 @@ def test_the_same_survivors(values, p):
     runner = Runner("numpy")
     row = runner.add(p, [])
     batch_way = runner.process(values[:1], [row])[0]
-    passes = Passes(Space.of(values))
+    passes = Passes(Space.of(values), values.shape[1])
     whole = WholeRow(passes, values[0], np.empty_like(values[0]))
     whole.peak = values[0].max()
     short = ShortRow(whole, recipe_of(p, stack_of(p)))
