@@ -127,19 +127,27 @@ def test_a_prompt_over_the_context_is_refused_with_the_counts(client):
     assert "3,00" in str(refused.value)
 
 
+def num_requests(server: Running) -> int:
+    """How many the server computes, or has waiting."""
+    counts = dict(line.split() for line in httpx.get(f"{server.url}/metrics").text.splitlines() if "# " not in line)
+    return int(float(counts["publican_requests_running"]) + float(counts["publican_requests_waiting"]))
+
+
 def test_a_client_that_hangs_up_in_mid_prefill_costs_nothing(server):
-    body = json.dumps({"prompt": "tell me of " + "many, many " * 800, "max_tokens": 1_000}).encode()
-    for _ in range(5):
+    for i in range(5):
+        body = json.dumps({"prompt": f"tell me of {i} " + "many, many " * 400, "max_tokens": 1_000}).encode()
         with socket.create_connection(("127.0.0.1", server.port)) as raw:
             head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
             raw.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
-            time.sleep(0.05)
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        if "publican_requests_running 0.0" in httpx.get(f"{server.url}/metrics").text:
-            return
-        time.sleep(0.1)
-    raise AssertionError("the requests still run")
+            wait_for(lambda: num_requests(server) == 1)
+        wait_for(lambda: num_requests(server) == 0)
+
+
+def wait_for(condition, timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.02)
 
 
 def test_200_connections_at_once(server):

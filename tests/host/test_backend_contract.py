@@ -283,3 +283,19 @@ def test_closing_a_chats_stream_cancels_it(backend):
             assert len((await ask(it, "Hello", max_tokens=4)).text()) == 4
 
     run(main())
+
+
+def test_whoever_has_come_is_counted_at_once(backend):
+    """Also while the engine is in a step and does not know of them."""
+
+    async def main():
+        async with backend() as it:
+            streams = [await it.generate(request(f"{i}", max_tokens=500)) for i in range(3)]
+            status = it.status() if callable(it.status) else it.status
+            assert status.num_running + status.num_waiting == 3
+            for stream in streams:
+                await stream.aclose()
+            status = it.status() if callable(it.status) else it.status
+            assert status.num_waiting == 0
+
+    run(main())
