@@ -92,6 +92,13 @@ def _check_calls(name: str, calls: Any) -> None:
             raise InvalidParameter(f"{name}[{at}].function.arguments", "must be JSON text.")
 
 
+def effort_variables(effort: str) -> dict[str, Any]:
+    """What chat templates call OpenAI's `reasoning_effort`; ``none`` is no thinking at all."""
+    if effort in ("", "none"):
+        return {"enable_thinking": False} if effort else {}
+    return {"reasoning_effort": effort}
+
+
 # --- tools
 
 

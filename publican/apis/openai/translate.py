@@ -9,7 +9,7 @@ from typing import Any
 from publican.apis.asking import Asking
 from publican.apis.fields import MAX_COUNT, refuse_unsupported, sampling_from, token_ids
 from publican.apis.formats import grammar_or_schema, with_beams, with_format
-from publican.apis.messages import messages_of, tool_choice_of, tools_of
+from publican.apis.messages import effort_variables, messages_of, tool_choice_of, tools_of
 from publican.apis.openai.schema import ChatBody, Common, CompletionBody, StreamOptions
 from publican.core.errors import InvalidParameter, Unsupported
 from publican.core.ids import TokenId
@@ -159,10 +159,10 @@ def chat_prompt(sent: ChatBody) -> ChatPrompt:
     """The conversation, with its template, tools and variables."""
     if sent.mode != "instruct":
         raise Unsupported(f"mode {sent.mode[:40]!r} is of the API of 2023; use instruct here, or POST /api/v1/chat.")
-    variables = dict(sent.chat_template_kwargs)
-    for name in ("documents", "reasoning_effort", "enable_thinking"):
+    variables = {**sent.chat_template_kwargs, **effort_variables(sent.reasoning_effort)}
+    for name in ("documents", "enable_thinking"):
         value = getattr(sent, name)
-        if value not in ([], "", None):
+        if value not in ([], None):
             variables[name] = value
     if not sent.add_generation_prompt and not sent.continue_final_message:
         variables["add_generation_prompt"] = False

@@ -8,7 +8,7 @@ from typing import Any
 
 from publican.apis.asking import Asking
 from publican.apis.fields import MAX_COUNT, refuse_unsupported
-from publican.apis.messages import MAX_MESSAGES, message_of, text_of, tool_choice_of, tools_of
+from publican.apis.messages import MAX_MESSAGES, effort_variables, message_of, text_of, tool_choice_of, tools_of
 from publican.apis.openai.translate import NAME, sampling_of
 from publican.apis.responses.schema import LOGPROBS, ResponsesBody
 from publican.core.errors import InvalidParameter, Unsupported
@@ -77,9 +77,7 @@ def _echoed(sent: ResponsesBody, request: Request) -> dict[str, Any]:
 
 def _prompt(sent: ResponsesBody) -> ChatPrompt:
     tools, choice = _tools(sent)
-    variables = dict(sent.chat_template_kwargs)
-    if sent.reasoning.effort:
-        variables["reasoning_effort"] = sent.reasoning.effort
+    variables = {**sent.chat_template_kwargs, **effort_variables(sent.reasoning.effort)}
     messages = _instructed(sent.instructions, messages_in(sent.input))
     return ChatPrompt(messages, False, None, variables, tools, choice, sent.parallel_tool_calls)
 

@@ -277,6 +277,8 @@ def test_templates_by_name_or_text_and_their_variables() -> None:
     assert prompt(instruction_template="alpaca").template == "alpaca"
     assert prompt(instruction_template_str="{{ messages }}").template == "{{ messages }}"
     assert prompt(chat_template_kwargs={"a": 1}, enable_thinking=False).variables == {"a": 1, "enable_thinking": False}
+    assert prompt(reasoning_effort="low").variables == {"reasoning_effort": "low"}
+    assert prompt(reasoning_effort="none").variables == {"enable_thinking": False}
     assert prompt(add_generation_prompt=False).variables == {"add_generation_prompt": False}
     assert prompt(continue_final_message=True, add_generation_prompt=False).continue_last
 

@@ -48,6 +48,12 @@ def test_what_the_model_said_and_called_in_one_go_is_one_turn() -> None:
     assert tool.extra == {"tool_call_id": "1"}
 
 
+def test_how_much_is_thought() -> None:
+    assert prompt().variables == {}
+    assert prompt(reasoning={"effort": "high"}).variables == {"reasoning_effort": "high"}
+    assert prompt(reasoning={"effort": "none"}).variables == {"enable_thinking": False}
+
+
 def test_only_allowed_tools_are_offered() -> None:
     tools = [TOOL, {**TOOL, "name": "g"}]
     choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "g"}]}
