@@ -21,6 +21,8 @@ from typing import Any
 
 LFS_BYTES = 10_000
 PAGE_LEN = 5
+MIRROR = "/mirror"
+"""All routes are below this too: a mirror need not be at the root of its host."""
 
 
 @functools.lru_cache(512)
@@ -226,7 +228,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._route()
 
     def _route(self) -> None:
-        path, _, query = self.path.partition("?")
+        path, _, query = self.path.removeprefix(MIRROR).partition("?")
         asked = {k: v[0] for k, v in urllib.parse.parse_qs(query).items()}
         if path.startswith("/loose/"):
             data = self.owner.loose.get(urllib.parse.unquote(path.removeprefix("/loose/")))

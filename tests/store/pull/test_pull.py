@@ -22,7 +22,7 @@ from publican.store.pull.appraise import Judge
 from publican.store.pull.choose import Choice, Fitting
 from publican.store.pull.pull import Order, Pulled, pull
 from publican.store.transfer.events import Repairing
-from tests.store.fake_hub import FakeHub, Fault, running_hub
+from tests.store.fake_hub import MIRROR, FakeHub, Fault, running_hub
 from tests.store.pull.models import CONFIG_BYTES, QUANTS, folder, gguf, quant, shards, weights
 
 MIB = 1 << 20
@@ -183,6 +183,17 @@ def test_nothing_fits(hub: FakeHub, tmp_path: Path) -> None:
 def test_a_quant_that_was_named(hub: FakeHub, tmp_path: Path, source: str, order: dict[str, str]) -> None:
     quants(hub)
     assert get(hub, tmp_path, source.format(hub=hub.endpoint), up_to(1 << 40), **order).path.name == "m.Q2_K.gguf"
+
+
+@pytest.mark.parametrize("at", ["", MIRROR, f"{MIRROR}/"])
+def test_mirrors_that_say_less_than_the_hub(hub: FakeHub, tmp_path: Path, at: str) -> None:
+    """No sizes among the siblings (so the tree is read, page by page), and no tags on files."""
+    hub.add("org/repo", {**folder(), **{f"notes-{i}.md": b"x" for i in range(12)}})
+    hub.siblings_have_sizes = hub.etags = False
+    pulled = get(hub, tmp_path, "org/repo", network={"endpoint": hub.endpoint + at, "token": "hf_good"})
+    assert names(pulled.path) >= {"config.json", "model.safetensors", "tokenizer.json", MANIFEST}
+    assert len(hub.requests("/tree/")) >= 4
+    assert all(seen.path.startswith(at.rstrip("/") or "/") for seen in hub.requests("hub ") if "cursor" not in seen.path)
 
 
 def test_a_quant_that_is_not_there(hub: FakeHub, tmp_path: Path) -> None:
