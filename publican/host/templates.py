@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from publican.core.errors import InvalidRequest, SettingsError
 from publican.core.ids import TokenId
 from publican.core.request import ChatPrompt, Message
 from publican.host.answers.forcing import offered
-from publican.host.answers.showing import as_wire, has_tools, shown
+from publican.host.answers.showing import as_wire, has_tools, introduced, shown
 from publican.host.answers.style import Style, style_of
 from publican.host.templating.chat_template import ChatTemplate
 from publican.host.templating.meter import Limits
@@ -115,13 +115,14 @@ class ChatTemplates:
             InvalidRequest: there is no such template, it refuses the conversation, or it cannot be used.
         """
         template, style = self._compile(self._choose(prompt))
-        if style.offers_tools or not has_tools(prompt):
-            return _render(template, prompt, prompt.messages)
-        try:
-            return _render(template, prompt, shown(prompt, style.format))
-        except InvalidRequest:
-            pass  # perhaps for the system message; if not, the second complaint is as good as the first
-        return _render(template, prompt, shown(prompt, style.format, system_role=False))
+        if not style.offers_tools and has_tools(prompt):
+            return _first(template, prompt, (shown(prompt, style.format, system_role) for system_role in (True, False)))
+        text = _render(template, prompt, prompt.messages)
+        if all(tool.name in text for tool in offered(prompt)):
+            return text
+        # it writes calls, and does not say what can be called (DeepSeek's first ones)
+        told = (introduced(prompt, prompt.messages, style.format, system_role) for system_role in (True, False))
+        return _first(template, prompt, told)
 
     def style(self, prompt: ChatPrompt) -> Style:
         """How the model answers `prompt`. Raises InvalidRequest if there is no such template."""
@@ -186,6 +187,17 @@ def built_in_name(wanted: str) -> str | None:
 def built_in_source(name: str) -> str:
     """The Jinja text of the built-in template `name`."""
     return (files("publican.host") / "chat_templates" / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def _first(template: ChatTemplate, prompt: ChatPrompt, ways: Iterable[tuple[Message, ...]]) -> str:
+    """The first of `ways` that the template takes: some refuse system messages. Raises the last complaint."""
+    complaint: InvalidRequest | None = None
+    for messages in ways:
+        try:
+            return _render(template, prompt, messages)
+        except InvalidRequest as error:
+            complaint = error
+    raise complaint or InvalidRequest("There is nothing to render.")
 
 
 def _render(template: ChatTemplate, prompt: ChatPrompt, messages: tuple[Message, ...]) -> str:

@@ -306,3 +306,12 @@ def test_what_an_owner_chooses_holds_for_the_models_own_template() -> None:
     assert templates.style(ChatPrompt(CALLED, template="{{ tools }}<tool_call>")).format.name == "hermes"
     with pytest.raises(SettingsError, match="no way of writing tool calls"):
         template_for(model(), VOCABULARY, Ways(calls="x"))
+
+
+def test_a_template_that_writes_calls_but_shows_no_tools_is_helped() -> None:
+    source = "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}CALL{% endfor %}|{% endfor %}"
+    templates = template_for(model(**{"tokenizer.chat_template": source}), VOCABULARY)
+    text = ask(templates, messages=CALLED, tools=(TOOL,))
+    assert text.startswith("You can call these functions")
+    assert text.endswith("|Hi|CALL|sunny|")
+    assert ask(templates, messages=CALLED) == "Hi|CALL|sunny|"

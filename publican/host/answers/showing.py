@@ -42,6 +42,13 @@ def shown(prompt: ChatPrompt, format: CallFormat, system_role: bool = True) -> t
         else:
             messages.append(plain)
     messages = [replace(m, extra={k: v for k, v in m.extra.items() if k != _RESULTS}) for m in messages]
+    return introduced(prompt, messages, format, system_role)
+
+
+def introduced(
+    prompt: ChatPrompt, messages: Sequence[Message], format: CallFormat, system_role: bool = True
+) -> tuple[Message, ...]:
+    """`messages` with the tools of `prompt` explained in the first one; calls and results stay as they are."""
     tools = offered(prompt)
     return _with_system(messages, _instruction(prompt, tools, format), system_role) if tools else tuple(messages)
 

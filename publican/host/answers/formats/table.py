@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+from dataclasses import replace
 
 from publican.host.answers.formats.channels import ChannelFormat
 from publican.host.answers.formats.either import Either
@@ -126,6 +127,30 @@ DEEPSEEK_TAGS = TaggedFormat(
     after="</｜DSML｜function_calls>",
     typed_keys=('" string="true', '" string="false'),
 )
+DEEPSEEK_V4_TAGS = replace(
+    DEEPSEEK_TAGS,
+    name="deepseek-v4",
+    signs=("｜DSML｜tool_calls", "dsml_token + 'tool_calls>"),
+    opens=("<｜DSML｜tool_calls>",),
+    sections=("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>"),
+    before="<｜DSML｜tool_calls>\n",
+    after="</｜DSML｜tool_calls>",
+)
+MINICPM = TaggedFormat(
+    "minicpm5",
+    ("<param name=",),
+    opens=('<function name="',),
+    sections=(),
+    before="",
+    call_open='<function name="',
+    name_end='">',
+    key_open='<param name="',
+    key_end='">',
+    value_end="</param>",
+    call_close="</function>",
+    between="\n",
+    after="",
+)
 _DEEPSEEK_CLOSES = ("<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>")
 _DEEPSEEK_OPENS = ("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>")
 DEEPSEEK = NamedFormat(
@@ -244,7 +269,7 @@ OLMO = PythonFormat(
 )
 LFM = PythonFormat(
     "lfm2",
-    ("<|tool_call_start|>",),
+    ("<|tool_call_start|>", "<|tool_list_start|>"),
     ("<|tool_call_start|>",),
     ("<|tool_call_end|>",),
     before="<|tool_call_start|>[",
@@ -274,12 +299,32 @@ GRANITE_20B = JsonFormat(
     "granite-20b", ("<function_call>",), ("<function_call>",), (), "<function_call> ", "\n<function_call> ", ""
 )
 
+GIGACHAT = JsonFormat(
+    "gigachat3.1", ("<|function_call|>",), ("<|function_call|>",), (), "<|function_call|>", "<|function_call|>", ""
+)
+_FUNCTION_CALL = "<|message_sep|>\n\nfunction call<|role_sep|>\n"
+GIGACHAT_ROLES = JsonFormat("gigachat3", ("'function call'",), (_FUNCTION_CALL,), (), _FUNCTION_CALL, _FUNCTION_CALL, "")
+
 FORMATS: tuple[CallFormat, ...] = (
-    *(CHANNELS, GemmaFormat(), DEEPSEEK_TAGS, DEEPSEEK_FENCED, DEEPSEEK, KIMI, MINIMAX, SEED, GLM, QWEN, FUNCTIONARY, MISTRAL),
+    *(
+        CHANNELS,
+        GemmaFormat(),
+        DEEPSEEK_V4_TAGS,
+        DEEPSEEK_TAGS,
+        DEEPSEEK_FENCED,
+        DEEPSEEK,
+        KIMI,
+        MINIMAX,
+        SEED,
+        GLM,
+        QWEN,
+        FUNCTIONARY,
+        MISTRAL,
+    ),
     *(MISTRAL_LIST, OLMO, LFM, COMMAND, APERTUS, INTERNLM),
     _json_list("nemotron", "<TOOLCALL>", "<TOOLCALL>", "</TOOLCALL>"),
     _json_list("granite", "<|tool_call|>", "<|tool_call|>", "<|/tool_call|>"),
     _json_list("hunyuan", "<tool_calls>", "<tool_calls>", "</tool_calls>"),
     _json_list("phi4", "functools[", "functools"),
-    *(GRANITE_20B, PYTHONIC, HERMES, LLAMA),
+    *(GRANITE_20B, GIGACHAT, GIGACHAT_ROLES, MINICPM, PYTHONIC, HERMES, LLAMA),
 )
