@@ -13,6 +13,7 @@ from publican.core.errors import (
     ModelNotFound,
     NotAllowed,
     Overloaded,
+    PromptTooLong,
     PublicanError,
     WorkerDied,
 )
@@ -34,7 +35,9 @@ _KINDS: tuple[tuple[type[PublicanError], str, str], ...] = (
 def error_body(error: PublicanError, status: int) -> dict[str, Any]:
     kind, before = next((kind, before) for cls, kind, before in _KINDS if isinstance(error, cls))
     text = str(error)
-    if isinstance(error, InvalidParameter):
+    if isinstance(error, PromptTooLong):
+        text = f"`inputs` must have less than {error.context_len} tokens. Given: {error.num_prompt_tokens}"
+    elif isinstance(error, InvalidParameter):
         text = f"`{error.name}` {text.removeprefix(f'{error.name}: ').rstrip('.')}"
     return {"error": before + text, "error_type": kind}
 

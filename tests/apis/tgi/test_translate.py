@@ -13,7 +13,7 @@ from publican.apis.asking import Asking
 from publican.apis.tgi import translate
 from publican.apis.tgi.answers import spans
 from publican.apis.tgi.schema import Parameters
-from publican.core.errors import InvalidRequest, Overloaded, WorkerDied
+from publican.core.errors import InvalidRequest, Overloaded, PromptTooLong, WorkerDied
 from publican.core.ids import TokenId
 from publican.core.request import Caller
 from publican.core.sampling.wire import sampling_names
@@ -103,6 +103,8 @@ def test_too_many_and_broken() -> None:
     app = app_of(ScriptedHost(refusal=Overloaded("Full; try again in 9 s.", 9)))
     full = ask(app, "POST", "/generate", {"inputs": "x"})
     assert (full.status_code, full.json()["error_type"], full.headers["retry-after"]) == (429, "overloaded", "9")
+    long = ask(app_of(ScriptedHost(refusal=PromptTooLong(3_000, 2_048))), "POST", "/generate", {"inputs": "x"})
+    assert long.json()["error"] == "Input validation error: `inputs` must have less than 2048 tokens. Given: 3000"
     dead = ask(app_of(ScriptedHost(failing(WorkerDied("It died.")))), "POST", "/generate", {"inputs": "x"})
     assert (dead.status_code, dead.json()["error_type"]) == (503, "unhealthy")
 
