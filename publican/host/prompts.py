@@ -106,7 +106,7 @@ class Prompter:
         style = self._template.style(prompt)
         reading = reading_of(request, prompt, style, text)
         if reading is not None:
-            sampling = constrained(sampling, prompt, style, reading.opened)
+            sampling = constrained(sampling, prompt, style, reading.opened, reading.closed)
             wanted = replace(wanted, special_tokens=wanted.special_tokens or style.sees_special(reading.marks))
         return Prepared(tokens, self.tokenised(sampling), wanted, reading)
 

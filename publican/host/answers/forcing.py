@@ -34,11 +34,14 @@ def most_calls(prompt: ChatPrompt) -> int:
     return MOST_CALLS if prompt.parallel_calls and not isinstance(prompt.tool_choice, Tool) else 1
 
 
-def constrained(sampling: SamplingParams, prompt: ChatPrompt, style: Style, opened: Tags | None) -> SamplingParams:
+def constrained(
+    sampling: SamplingParams, prompt: ChatPrompt, style: Style, opened: Tags | None, closed: bool = False
+) -> SamplingParams:
     """`sampling` with a grammar for whatever the answer to `prompt` must be besides what the request itself says:
 
     the calls that are demanded, in place of any other constraint; or the JSON or the choice that was asked for, or a call in
-    its stead. `opened`: the prompt ends within a thought, which comes to its end first.
+    its stead. `opened`: the prompt ends within a thought, which comes to its end first;
+    `closed`: with a thought that is over, and no other follows.
     """
     lark = Lark(style.special)
     body = _body(lark, sampling, prompt, style, opened is not None)
@@ -46,7 +49,7 @@ def constrained(sampling: SamplingParams, prompt: ChatPrompt, style: Style, open
         return sampling
     if opened is not None:
         body = lark.sequence(lark.up_to(opened.end), _SPACE, body)
-    elif style.tags and demanded(prompt):
+    elif style.tags and demanded(prompt) and not closed:
         thoughts = [lark.rule(lark.sequence(lark.text(tags.start), lark.up_to(tags.end), _SPACE)) for tags in style.tags]
         body = lark.sequence(f"({lark.one_of(thoughts)})?", body)
     return replace(sampling, grammar=lark.grammar(body), json_schema="", regex="", choice=())

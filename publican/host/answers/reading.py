@@ -13,7 +13,7 @@ from publican.host.answers.formats.table import CHANNELS
 from publican.host.answers.marks import Marks
 from publican.host.answers.showing import calls_of
 from publican.host.answers.style import Style
-from publican.host.answers.thoughts import Tags, opened_in, with_common
+from publican.host.answers.thoughts import Tags, closed_in, opened_in, with_common
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Reading:
     Attributes:
         tags: what may stand around a thought at the beginning of an answer; none: thoughts are not looked for.
         opened: the prompt ends within a thought, and these are its tags.
+        closed: the prompt ends with a thought that is over.
         split: thoughts come apart from the answer; otherwise they stay in it as they are written.
         channels: answers come in parts that say what they are for (gpt-oss), thoughts and calls among them.
         format: how calls are written; None: calls are not looked for.
@@ -35,6 +36,7 @@ class Reading:
 
     tags: tuple[Tags, ...] = ()
     opened: Tags | None = None
+    closed: bool = False
     split: bool = True
     channels: bool = False
     format: CallFormat | None = None
@@ -62,6 +64,7 @@ def reading_of(request: Request, prompt: ChatPrompt, style: Style, text: str) ->
         tags=() if style.channels else with_common(style.tags),
         channels=style.channels,
         opened=_opened(request.sampling, prompt, style, text),
+        closed=closed_in(text, with_common(style.tags)),
         split=wanted.split_reasoning,
         format=style.format if tools else None,
         tools={tool.name: tool for tool in tools},

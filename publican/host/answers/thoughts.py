@@ -51,3 +51,8 @@ def opened_in(text: str, continued: str | None, known: Collection[Tags]) -> Tags
         if continued is not None and continued.lstrip().startswith(tags.start) and tags.end not in continued:
             return tags
     return None
+
+
+def closed_in(text: str, known: Collection[Tags]) -> bool:
+    """Whether the prompt `text` ends with a thought that is over, so that none should follow (Qwen 3 told not to think)."""
+    return any(text.rstrip().endswith(tags.end) for tags in known)

@@ -96,3 +96,8 @@ def test_a_constraint_without_room_for_thoughts_is_the_answer() -> None:
         (SamplingParams(grammar="start: /a/"), None),
     ]:
         assert look(chat(), Style((THINK,)), "<think>\n", sampling, split_reasoning=True).opened == opened
+
+
+def test_a_thought_that_is_over() -> None:
+    for text, closed in [("<think>\n\n</think>\n\n", True), ("<think>\n", False), ("assistant\n", False)]:
+        assert look(chat(), Style((THINK,)), text, split_reasoning=True).closed == closed
