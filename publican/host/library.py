@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from publican.core.backend import ModelCard, PullProgress
-from publican.core.errors import InvalidParameter, ModelNotFound, Unsupported
+from publican.core.errors import ModelNotFound, Unsupported
 from publican.core.model import Checkpoint
 from publican.core.model_info import ModelInfo
 from publican.core.presets import Presets
 from publican.engine.budget import BudgetConfig
 from publican.hardware.machine import Machine, read_this_machine
 from publican.hardware.plan import without
+from publican.host.asked_options import with_asked
 from publican.host.available import available
 from publican.host.choose import Chosen, choose
 from publican.host.describe import describe
@@ -37,9 +38,6 @@ from publican.host.tokenizer import load_tokenizer
 from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.checkpoint import open_checkpoint
 from publican.store.remove import link_model, remove_model
-
-_CONTEXT_NAMES = ("context_len", "ctx_size", "n_ctx", "max_seq_len")
-_SHORTEST_CONTEXT, _LONGEST_CONTEXT = 64, 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ class ModelLibrary:
 
     async def open(self, name: str, options: Mapping[str, Any]) -> LoadedModel:
         stored = self._elsewhere.get(name) or find_model(name, self.folder)
-        return await asyncio.to_thread(self.open_model, stored, self._with(options))
+        return await asyncio.to_thread(self.open_model, stored, with_asked(self._options, options))
 
     async def describe(self, name: str) -> ModelInfo:
         stored = self._elsewhere.get(name) or find_model(name, self.folder)
@@ -172,17 +170,6 @@ class ModelLibrary:
         description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
         self._newest = LoadedModel(description, spec, prompter, self._make_port, self._max_waiting)
         return self._newest
-
-    def _with(self, options: Mapping[str, Any]) -> LoadOptions:
-        """Our options with a caller's context in their place; loaders of 2023 had several names for it."""
-        asked = next((options[name] for name in _CONTEXT_NAMES if options.get(name)), None)
-        if asked is None:
-            return self._options
-        if isinstance(asked, bool) or not isinstance(asked, int) or not _SHORTEST_CONTEXT <= asked <= _LONGEST_CONTEXT:
-            raise InvalidParameter(
-                "args", f"the context must be {_SHORTEST_CONTEXT} to {_LONGEST_CONTEXT:,} tokens, got {asked!r:.40}."
-            )
-        return replace(self._options, context_len=asked)
 
 
 def _describe(stored: StoredModel, options: LoadOptions) -> ModelInfo:
