@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from publican.core.events import ChoiceFinished, Delta, Event, Failed, Finished, TokenOutput, Usage
 from publican.core.ids import RequestId
 
-MAX_KEPT = 256
+MAX_KEPT = 64
 """Names that are remembered; the one unused for longest goes first."""
 
 
@@ -21,7 +21,8 @@ MAX_KEPT = 256
 class Said:
     """What one answer has said so far: its first choice.
 
-    `tokens` are its tokens with the text that each completes, as they came; `usage` and `finished` are known at the end.
+    `tokens` are its tokens that have log probabilities, with the text that each completes; `usage` and `finished` are known
+    at the end.
     """
 
     request: RequestId
@@ -39,7 +40,7 @@ class Said:
     def saw(self, event: Event) -> None:
         if isinstance(event, Delta) and event.index == 0:
             self.texts.append(event.text)
-            if event.tokens:
+            if event.tokens and event.tokens[0].logprob is not None:
                 self.tokens.append((event.text, event.tokens))
         elif isinstance(event, ChoiceFinished) and event.index == 0:
             self.finished = event
