@@ -60,6 +60,9 @@ def main() -> int:
         return fail(
             f"the installation stopped with exit status {error.returncode}; the lines above say why. Mend that and start again."
         )
+    except KeyboardInterrupt:
+        say("stopped; start again to go on")
+        return 130
     except OSError as error:
         return fail(f"{error.filename or HERE}: {error.strerror}.")
     if not rest or rest[0] not in COMMANDS:

@@ -67,3 +67,13 @@ def test_the_constraints_hold_for_all_that_is_wanted():
     names = {re.match(r"[\w.-]+", word)[0].lower().replace("_", "-") for word in wanted}
     lines = (start.HERE / "constraints.txt").read_text().splitlines()
     assert names <= {line.partition("==")[0] for line in lines}
+
+
+def test_ctrl_c_in_mid_installation_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    def interrupted(*args) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(start, "install", interrupted)
+    monkeypatch.setattr(start.sys, "argv", ["start.py", "--cpu-only"])
+    assert start.main() == 130
+    assert "start again" in capsys.readouterr().out
