@@ -45,6 +45,7 @@ _SETTINGS = (
     "ctx",
     "users",
     "max_running",
+    "threads",
     "gpu_layers",
     "gpu_split",
     "kv_type",

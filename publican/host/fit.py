@@ -106,9 +106,11 @@ def fit(model: ShapedModel, chosen: Chosen, options: LoadOptions, machine: Machi
             Decision("loader", _loader_text(chosen), chosen.why, "--loader, --backend"),
             Decision("context", f"{load.context_len:,} tokens", _context_why(load, rope.reach_len, options, planner), "--ctx"),
             Decision("room", _room_text(load), _room_why(load, options, plan), "--users"),
+            Decision("slots", f"{options.max_running} answers at once", "the others wait", "--max-running"),
             Decision("cache", f"{load.kv_type}, {shown(plan.needs.kv_bytes)}", kv_why, "--cache-type"),
             *_gpu_decisions(plan, options, machine),
             *_rope_decisions(rope),
+            *_thread_decisions(engine, options, machine),
         ),
     )
 
@@ -224,6 +226,13 @@ def _gpu_decisions(plan: Plan, options: LoadOptions, machine: Machine) -> tuple[
         why = "as many as fit; the others are slower by far"
     flag = "--gpu-layers, --gpu-split" if plan.needs.engine == "llama" else "--gpu-split"
     return (Decision("layers", ", ".join(parts), why, flag),)
+
+
+def _thread_decisions(engine: EngineName, options: LoadOptions, machine: Machine) -> tuple[Decision, ...]:
+    if engine == "cuda":
+        return ()
+    why = "one for each physical core; more of them get in each other's way" if options.threads is None else "asked for"
+    return (Decision("threads", str(options.threads or machine.num_cores), why, "--threads"),)
 
 
 def _rope_decisions(rope: ChosenRope) -> tuple[Decision, ...]:

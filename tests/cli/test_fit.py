@@ -85,7 +85,15 @@ def test_json_says_what_the_table_says():
     assert found["model"]["native_context"] == 32_768
     assert found["engine"] == "cuda"
     assert found["loaded"]["context"] == 16_384
-    assert {each["name"] for each in found["decisions"]} == {"loader", "context", "room", "cache", "layers", "positions"}
+    assert {each["name"] for each in found["decisions"]} == {
+        "loader",
+        "context",
+        "room",
+        "slots",
+        "cache",
+        "layers",
+        "positions",
+    }
     assert found["limits"][0]["longest_context_for_one"] > found["limits"][0]["longest_context_for_all"] > 16_384
     assert found["disk"]["needed_bytes"] > found["model"]["file_bytes"]
     for device in found["wanted"]["devices"]:

@@ -42,7 +42,16 @@ def test_all_fits():
 
 def test_every_choice_has_a_reason_and_a_flag():
     it = fitted(chosen=LLAMA, gpus=(24, 24))
-    assert [each.name for each in it.decisions] == ["loader", "context", "room", "cache", "layers", "positions"]
+    assert [each.name for each in it.decisions] == [
+        "loader",
+        "context",
+        "room",
+        "slots",
+        "cache",
+        "layers",
+        "positions",
+        "threads",
+    ]
     for each in it.decisions:
         assert each.value
         assert each.why
