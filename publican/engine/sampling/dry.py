@@ -62,7 +62,7 @@ class Matches:
         if size >= len(self._lengths):
             self._lengths = np.concatenate((self._lengths, np.zeros(max(size, 64), dtype=np.int64)))
         tokens = self._history[:size]
-        ends = np.flatnonzero(tokens[:-1] == tokens[-1])
+        ends = (tokens[:-1] == tokens[-1]).nonzero()[0]
         lengths = self._lengths[ends] + 1
         self._lengths[self.ends + 1] = 0
         self._lengths[ends + 1] = lengths
@@ -118,13 +118,21 @@ class Dry:
             if self._is_on[row]:
                 breakers = batch.facts.breakers(state.params.dry_sequence_breakers)
                 some, amount = penalties(state, breakers)
-                owners.append(np.full(len(some), i))
+                owners.append(i)
                 tokens.append(some)
                 amounts.append(amount)
         if not any(len(some) for some in tokens):
             return
+        if rows.is_plain_host:
+            for owner, some, amount in zip(owners, tokens, amounts, strict=True):
+                row = rows.logits[owner]
+                row[some] -= amount.astype(row.dtype)
+            rows.changed()
+            return
         space = rows.space
-        at_rows, columns, found = rows.find(space.put(np.concatenate(owners)), space.put(np.concatenate(tokens)))
+        at_rows, columns, found = rows.find(
+            space.put(np.repeat(owners, [len(some) for some in tokens])), space.put(np.concatenate(tokens))
+        )
         amount = space.put(np.concatenate(amounts), rows.logits.dtype)
         rows.set(at_rows, columns, rows.at(at_rows, columns) - (amount if found is None else amount[found]))
 

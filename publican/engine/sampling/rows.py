@@ -10,6 +10,7 @@ does not change, and sums over a whole row are made of blocks whose borders depe
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from publican.engine.sampling.arrays import Array
@@ -297,7 +298,11 @@ class Rows:
     def repair(self) -> None:
         """Make logits that are no numbers, or infinite, into such as samplers can work with: out, and as high as can be."""
         xp = self.xp
-        if bool(xp.all(xp.isfinite(self.peak))):
+        if self.space.is_numpy:  # in plain Python it takes a tenth of the time
+            is_sound = all(math.isfinite(peak) for (peak,) in self.peak.tolist())
+        else:
+            is_sound = bool(xp.all(xp.isfinite(self.peak)))
+        if is_sound:
             return
         most = xp.finfo(self.logits.dtype).max
         logits = xp.where(xp.isnan(self.logits), -xp.inf, xp.where(self.logits > most, most, self.logits))
