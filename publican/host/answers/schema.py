@@ -15,6 +15,8 @@ _JOINING = frozenset(
 )
 _MAX_DEPTH = 64
 _MAX_COUNTED = 2_000
+_LONGEST_INTEGER = 10**15
+_OF_NUMBERS = frozenset(["exclusiveMinimum", "exclusiveMaximum", "multipleOf", "enum", "const"])
 
 
 def properties(tool: Tool) -> dict[str, Any]:
@@ -106,16 +108,27 @@ def parameter_schema(tool: Tool, name: str) -> dict[str, Any]:
 
 
 def plain(schema: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
-    """A copy of `schema` without annotations."""
+    """A copy of `schema` without annotations, and with an end to whole numbers: a small model writes digits for ever."""
     if depth > _MAX_DEPTH:
         return {}
-    kept = {}
+    kept: dict[str, Any] = {}
     for key, value in schema.items():
         if key in _OF_NAMES and isinstance(value, Mapping):
             kept[key] = {name: _plain(item, depth + 1) for name, item in value.items()}
         elif key not in _ANNOTATIONS:
             kept[key] = value if key in _OF_VALUES else _plain(value, depth + 1)
-    return kept
+    return kept | _ends_of_digits(kept)
+
+
+def _ends_of_digits(schema: Mapping[str, Any]) -> dict[str, int]:
+    """The bounds that a whole number lacks."""
+    if schema.get("type") != "integer" or _OF_NUMBERS & schema.keys():
+        return {}
+    bounds = {"minimum": -_LONGEST_INTEGER, "maximum": _LONGEST_INTEGER}
+    given = [schema[name] for name in bounds if name in schema]
+    if not all(isinstance(bound, int | float) and abs(bound) < _LONGEST_INTEGER for bound in given):
+        return {}
+    return {name: bound for name, bound in bounds.items() if name not in schema}
 
 
 def _plain(value: Any, depth: int) -> Any:

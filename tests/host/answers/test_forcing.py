@@ -172,3 +172,13 @@ def test_bounds_are_kept(format: CallFormat, as_tokens: bool) -> None:
         assert it.accepts(format.write([Call("f", {"text": text, "number": number})]))
     for text, number in [("abcdef", 5), ("a", 13), ("a", 2)]:
         assert not it.accepts(format.write([Call("f", {"text": text, "number": number})]))
+
+
+@by_format
+def test_digits_end(format: CallFormat) -> None:
+    for bounds in ({}, {"minimum": 2}):
+        tool = Tool("roll", "", {"type": "object", "properties": {"sides": {"type": "integer", **bounds}}})
+        it = walk(format, ChatPrompt((Message("user", "Hi"),), tools=(tool,), tool_choice=tool), False)
+        assert it.accepts(format.write([Call("roll", {"sides": 10**15})]))
+        assert it.accepts(format.write([Call("roll", {"sides": -3})])) == (not bounds)
+        assert not it.accepts(format.write([Call("roll", {"sides": 10**40})]))
