@@ -45,6 +45,15 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Logged:
+    """A line for the log, which the host keeps: one log, in one form. `level` and `logger` are as `logging` has them."""
+
+    level: int
+    logger: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Are you there? A worker's reader answers at once, whatever its engine does."""
 

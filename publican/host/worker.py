@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from typing import Any, BinaryIO
@@ -37,12 +36,16 @@ def main() -> None:
     spec = frames.read(source)
     if not isinstance(spec, WorkerSpec):
         return
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s worker %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=[_LogToHost(out)])
     commands = _Commands(source, out)
     threading.Thread(target=commands.read, name="commands", daemon=True).start()
     engine = _start(spec, out, commands)
-    if engine is not None:
+    if engine is None:
+        return
+    try:
         engine.run()
+    except Exception:  # noqa: BLE001 - the engine has logged it and failed whoever waited
+        raise SystemExit(1) from None
 
 
 def _start(spec: WorkerSpec, out: _Out, commands: _Commands) -> Engine | None:
@@ -85,6 +88,17 @@ class _Out:
                     data = data[self._pipe.write(data) or 0 :]
             except (BrokenPipeError, OSError):
                 os._exit(1)
+
+
+class _LogToHost(logging.Handler):
+    """Sends what is logged here to the host's log."""
+
+    def __init__(self, out: _Out) -> None:
+        super().__init__()
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._out.send(frames.Logged(record.levelno, record.name, self.format(record)))
 
 
 class _Commands:

@@ -80,6 +80,8 @@ class WorkerPort:
             match await frames.read_async(source):
                 case frames.Loading(done, total):
                     callbacks.progress(done, total)
+                case frames.Logged() as line:
+                    self._log(line)
                 case frames.Ready() as ready:
                     return ready
                 case frames.LoadFailed(error):
@@ -97,6 +99,8 @@ class WorkerPort:
                 callbacks.report(message)
             elif isinstance(message, frames.Pong):
                 self._step_s = message.step_s
+            elif isinstance(message, frames.Logged):
+                self._log(message)
             else:
                 break
         code = await process.wait()
@@ -104,6 +108,9 @@ class WorkerPort:
             self._watcher.cancel()
         if not self._closing:
             callbacks.exited(_how_it_ended(code))
+
+    def _log(self, line: frames.Logged) -> None:
+        logging.getLogger(line.logger).log(line.level, "%s", line.text, extra={"worker": self.pid})
 
     async def _watch(self, process: Process) -> None:
         """Questions are counted, not seconds: where the whole machine stood still, nobody is to blame."""

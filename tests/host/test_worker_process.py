@@ -60,14 +60,17 @@ def test_a_killed_worker_fails_what_it_ran_and_is_started_again():
     run(main())
 
 
-def test_a_worker_that_dies_while_loading_is_an_error_not_a_hang(monkeypatch: pytest.MonkeyPatch):
+def test_a_fault_while_loading_is_an_error_not_a_hang_and_stands_in_the_host_s_log(caplog: pytest.LogCaptureFixture):
     async def main():
-        model = fake_model(spec=replace(fake_spec(), num_slots=-5), make_port=WorkerPort)
-        with pytest.raises(PublicanError):
+        model = fake_model(spec=replace(fake_spec(), num_slots="many"), make_port=WorkerPort)
+        with pytest.raises(PublicanError, match="see the log"):
             await model.start()
         await model.close()
 
     run(main())
+    (line,) = [record for record in caplog.records if record.name == "publican.worker"]
+    assert "Traceback" in line.getMessage()
+    assert line.worker
 
 
 def test_a_loader_that_refuses_says_why():
