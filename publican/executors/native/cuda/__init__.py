@@ -11,7 +11,7 @@ Knows nothing of files, families or plans. Importing this imports torch; Triton 
 
 from __future__ import annotations
 
-from publican.core.errors import SettingsError
+from publican.core.errors import SettingsError, UnsupportedModel
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.cuda.backend import CudaBackend
 from publican.executors.native.cuda.config import CudaConfig, DtypeName
@@ -28,6 +28,8 @@ def make_backend(program: Program, config: NativeConfig) -> CudaBackend:
         OutOfMemory: it does not fit into the split that was given. MemoryError: it does not fit.
     """
     devices = visible_devices()
+    from triton.errors import TritonError
+
     if config.kv_dtype in ("q8", "q4"):
         raise SettingsError(
             f"The cuda backend keeps its cache in bf16, f16 or f32, and {config.kv_dtype} was asked for; leave it on auto."
@@ -42,7 +44,13 @@ def make_backend(program: Program, config: NativeConfig) -> CudaBackend:
         exact_scales=config.quality,
     )
     backend = CudaBackend(program, (config.num_pages, config.page_len), (config.max_batch_tokens, config.num_slots), cuda)
-    backend.warm_up()
+    try:
+        backend.warm_up()
+    except TritonError as error:
+        raise UnsupportedModel(
+            f"Triton cannot make the kernels for this card ({str(error).strip().partition(chr(10))[0][:200]}); "
+            "pull the model as GGUF and take the loader llama."
+        ) from error
     return backend
 
 

@@ -128,6 +128,9 @@ class CudaBackend:
                 return self._forward(self._inputs.send(batch))
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
+        except RuntimeError as error:  # what torch and the driver raise
+            text = str(error).strip().partition("\n")[0][:200]
+            raise EngineError(f"The NVIDIA card failed in a step ({text}); load the model again.") from error
 
     def _forward(self, inputs: list[StepInputs]) -> Result:
         before: Context | None = None

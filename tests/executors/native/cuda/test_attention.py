@@ -96,7 +96,7 @@ def check(operations: Operations, case: Case, scores: Scores) -> None:
 
 
 @OPERATIONS
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=7, deadline=None)
 @given(data=st.data())
 def test_any_batch(operations: Operations, device: torch.device, data: st.DataObject) -> None:
     """Prompts and decoding side by side, on pages of any length, heads of any width and grouping."""

@@ -134,6 +134,32 @@ def test_a_closed_backend_says_so() -> None:
         driven.executor.execute(plan)
 
 
+def test_a_card_that_fails_is_an_engines_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = make_program(f32)
+    backend = backend_of(program, info_of(program))
+
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nand much more")
+
+    monkeypatch.setattr(backend._ops, "norm", fail)
+    driven = drive(program, backend)
+    with pytest.raises(EngineError, match=r"illegal memory access was encountered\)"):
+        driven.executor.execute(driven.plan({0: [1]}))
+
+
+def test_memory_that_does_not_suffice_is_said_to_be_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = make_program(f32)
+    backend = backend_of(program, info_of(program))
+
+    def fail(*arguments: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(backend._ops, "norm", fail)
+    driven = drive(program, backend)
+    with pytest.raises(EngineError, match="memory did not suffice"):
+        driven.executor.execute(driven.plan({0: [1]}))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without an NVIDIA card")
 def test_without_a_card_it_says_what_is_missing() -> None:
     with pytest.raises(SettingsError, match="NVIDIA"):
