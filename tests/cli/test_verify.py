@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from publican.store.manifest import MANIFEST
 from tests.cli.pulling import invoke
 from tests.store.fake_hub import FakeHub, running_hub
 from tests.store.pull.models import folder, gguf
@@ -56,6 +57,18 @@ def test_missing_and_cut_files(hub: FakeHub, tmp_path: Path) -> None:
     assert "is not what was fetched" in result.output
     assert invoke("verify", hub, tmp_path, "--repair").exit_code == 0
     assert invoke("verify", hub, tmp_path).exit_code == 0
+
+
+def test_repairing_one_file_leaves_the_others_alone(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add("org/repo", folder())
+    invoke("pull", hub, tmp_path, "org/repo")
+    home = tmp_path / "models" / "org" / "repo"
+    before = {path.name: path.read_bytes() for path in home.iterdir()}
+    (home / "config.json").write_bytes(b"{}" + before["config.json"][2:])
+    assert invoke("verify", hub, tmp_path, "--repair").exit_code == 0
+    assert {path.name: path.read_bytes() for path in home.iterdir() if path.name != MANIFEST} == {
+        name: data for name, data in before.items() if name != MANIFEST
+    }
 
 
 def test_what_nobody_vouches_for_must_at_least_open(tmp_path: Path) -> None:

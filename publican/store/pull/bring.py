@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from publican.core.errors import ModelFileError
-from publican.store.checkpoint import CONFIG
 from publican.store.http.remote_file import RemoteFile
 from publican.store.http.session import Session
 from publican.store.hub.names import safe_part, safe_paths
@@ -94,6 +93,7 @@ async def bring(
     manifest = await asyncio.to_thread(read_manifest, folder)
     if manifest is not None and manifest.repo != about.repo:
         raise ModelFileError(f"{folder} holds files of {manifest.repo or 'another source'}; move them away and pull again.")
+    _check_origins(wanted, manifest)
     missing = [one for one in wanted if not await asyncio.to_thread(_is_here, one, folder, manifest, distrust)]
     for one in missing:
         await asyncio.to_thread(set_back, folder / one.name, one.item, manifest, staging)
@@ -104,6 +104,14 @@ async def bring(
     with contextlib.suppress(OSError):  # other downloads wait in there
         staging.rmdir()
     return Brought(folder, tuple(one.name for one in wanted), sum(one.entry.num_bytes for one in missing))
+
+
+def _check_origins(wanted: Sequence[Wanted], manifest: Manifest | None) -> None:
+    """Two models of one repository may have one file name, in different folders of it; one must not take the other's place."""
+    for one in wanted:
+        known = manifest.files.get(one.name) if manifest else None
+        if known is not None and one.name.lower().endswith(".gguf") and known.origin != one.entry.origin:
+            raise ModelFileError(f"{one.name} is here already as {known.origin}; delete or rename that one, and pull again.")
 
 
 def _is_here(one: Wanted, folder: Path, manifest: Manifest | None, distrust: bool) -> bool:
@@ -127,28 +135,34 @@ def _place(wanted: Sequence[Wanted], fetched: dict[str, Fetched], folder: Path, 
             known = before.files.get(one.name)
             if done is not None:
                 _move(done.path, folder / one.name)
-            crcs = done.crcs if done is not None else known.crcs if known is not None else ()
             entry = one.entry
+            kept_crcs = known.crcs if known is not None and known.digest == entry.digest else ()
+            crcs = done.crcs if done is not None else kept_crcs
             entries[one.name] = ManifestFile(entry.origin, entry.num_bytes, entry.digest, entry.revision, entry.commit, crcs)
         sync_folder(folder)
     except OSError as error:
         raise ModelFileError(f"{folder} cannot be written to: {error.strerror or error}.") from None
     kept = Manifest(about.repo, about.endpoint, about.licence, about.base_models, before.files).with_files(entries)
-    write_manifest(folder, kept.without(_remove_stale(folder, kept, set(entries))))
+    write_manifest(folder, kept)
 
 
-def _remove_stale(folder: Path, manifest: Manifest, current: set[str]) -> set[str]:
-    """Of a folder model, files of an earlier commit that the present one has no more: shards that would be taken for its own.
+def remove_stale(folder: Path, current: set[str]) -> None:
+    """Of a folder model, remove what an earlier commit had and the present one, which is `current`, has no more: old shards
+    would be taken for its own. Files that nobody pulled stay, and so do GGUF files, which are models by themselves.
 
-    Files that nobody pulled stay, and so do GGUF files, which are models by themselves.
+    Raises:
+        ModelFileError: the disk refuses.
     """
-    if CONFIG not in current:
-        return set()
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return
     stale = {name for name in manifest.files if name not in current and not name.lower().endswith(".gguf")}
+    if not stale:
+        return
     for name in stale:
         with contextlib.suppress(OSError):  # it is not ours any more
             (folder / name).unlink(missing_ok=True)
-    return stale
+    write_manifest(folder, manifest.without(stale))
 
 
 def _move(source: Path, target: Path) -> None:

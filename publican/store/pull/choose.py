@@ -101,7 +101,7 @@ def choose_pickle(candidate: Candidate, allowed: bool) -> Choice:
     if not allowed:
         raise UnsupportedModel(instead_of_pickle(candidate.snapshot.repo, candidate.snapshot.base_models))
     row = Row(candidate)
-    return Choice(row, "pickles were allowed; publican does not open them, convert them to safetensors first", (row,))
+    return Choice(row, "pickles were allowed: its weights become safetensors, and nothing else in them is looked at", (row,))
 
 
 def _best(rows: Sequence[Row], anyway: bool) -> tuple[Row, str]:

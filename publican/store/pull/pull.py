@@ -20,12 +20,13 @@ from publican.store.hub.reference import DefaultReference, HubReference, PathRef
 from publican.store.manifest import Manifest, ManifestFile
 from publican.store.pull.add import add_path
 from publican.store.pull.appraise import Judge, appraise
-from publican.store.pull.bring import Brought, Wanted, bring, folder_of
+from publican.store.pull.bring import Brought, Wanted, bring, folder_of, remove_stale
 from publican.store.pull.candidates import Candidate
 from publican.store.pull.choose import Choice
 from publican.store.pull.find import find
 from publican.store.pull.here import already_here
 from publican.store.pull.loose import bring_loose
+from publican.store.pull.unpickled import are_converted, convert_pickles
 from publican.store.transfer.events import Progress, Waiting, Watch
 
 
@@ -117,7 +118,11 @@ async def _from_hub(
         snapshot = candidate.snapshot
         about = Manifest(snapshot.repo, network.endpoint, snapshot.licence, snapshot.base_models)
         folder = folder_of(candidate, order.models)
+        if candidate.container == "pickle" and await asyncio.to_thread(are_converted, candidate, folder):
+            return Pulled(folder, 0, choice)
         brought = await bring(_wanted(hub, candidate), folder, order.models, about, session, watch, order.distrust)
+    if candidate.container != "gguf":
+        await asyncio.to_thread(remove_stale, folder, set(brought.names))
     return Pulled(await _opened(brought, candidate), brought.num_fetched_bytes, choice)
 
 
@@ -136,10 +141,10 @@ def _wanted(hub: Hub, candidate: Candidate) -> list[Wanted]:
 
 async def _opened(brought: Brought, candidate: Candidate | None) -> Path:
     """What to open, once it was seen that it opens: an index may name shards that the repository never had."""
-    first = brought.folder / brought.names[0]
     if candidate is not None and candidate.container == "pickle":
-        return brought.folder
-    path = brought.folder if candidate is not None and candidate.container == "safetensors" else first
+        await asyncio.to_thread(convert_pickles, candidate, brought.folder)
+    is_folder = candidate is not None and candidate.container != "gguf"
+    path = brought.folder if is_folder else brought.folder / brought.names[0]
     if candidate is None or candidate.is_model:
         await asyncio.to_thread(open_checkpoint, path)
     return path

@@ -15,6 +15,7 @@ from publican.store.http.remote_file import RemoteFile
 from publican.store.http.session import Session
 from publican.store.manifest import Manifest
 from publican.store.pull.bring import Brought, Wanted, bring
+from publican.store.pull.unpickled import CONVERTED
 from publican.store.transfer.events import Waiting, Watch
 
 
@@ -32,6 +33,8 @@ async def repair(
         wanted = []
         for name in names:
             entry = manifest.files[name]
+            if entry.origin.startswith(CONVERTED):
+                raise ModelFileError(f"{name} was {entry.origin} on this machine; delete the model and pull it again.")
             path = urllib.parse.quote(entry.origin, safe="/")
             url = f"{network.endpoint}/{manifest.repo}/resolve/{entry.commit}/{path}"
             what = f"{manifest.repo}/{entry.origin}"

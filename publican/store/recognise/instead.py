@@ -44,5 +44,5 @@ def instead_of_pickle(repo: str, base_models: tuple[str, ...] = ()) -> str:
     name = repo.rsplit("/", 1)[-1]
     return (
         f"{repo} has only PyTorch pickles, which can run code when they are opened; pull {other} as safetensors or GGUF (look "
-        f"for {name}-GGUF), or add --allow-pickle to fetch the weights for converting them elsewhere."
+        f"for {name}-GGUF), or add --allow-pickle to have its weights fetched and turned into safetensors."
     )

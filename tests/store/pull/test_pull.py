@@ -16,6 +16,7 @@ import pytest
 from publican.core.errors import InvalidParameter, ModelFileError, OutOfMemory, PublicanError, Unsupported, UnsupportedModel
 from publican.core.model import Checkpoint
 from publican.store.catalogue import list_models
+from publican.store.checkpoint import open_checkpoint
 from publican.store.http.network import Network
 from publican.store.manifest import MANIFEST, read_manifest
 from publican.store.pull.appraise import Judge
@@ -204,6 +205,13 @@ def test_a_quant_that_is_not_there(hub: FakeHub, tmp_path: Path) -> None:
         get(hub, tmp_path, "org/repo", file="x.gguf")
 
 
+def test_two_models_of_one_file_name_do_not_take_each_others_place(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add("org/repo", {"a/m.Q4_0.gguf": gguf(20_000), "b/m.Q4_0.gguf": gguf(30_000)})
+    get(hub, tmp_path, "org/repo", file="a/m.Q4_0.gguf")
+    with pytest.raises(ModelFileError, match="here already as a/m.Q4_0.gguf"):
+        get(hub, tmp_path, "org/repo", file="b/m.Q4_0.gguf")
+
+
 def test_two_quants_lie_side_by_side(hub: FakeHub, tmp_path: Path) -> None:
     quants(hub)
     get(hub, tmp_path, "org/repo:Q2_K")
@@ -265,10 +273,37 @@ def test_never_pickles_nor_programs(hub: FakeHub, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel, match=r"run code.*old-GGUF.*--allow-pickle"):
         get(hub, tmp_path, "org/old")
     assert not names(tmp_path)
-    pulled = get(hub, tmp_path, "org/old", allow_pickle=True)
-    assert names(pulled.path) == {"pytorch_model.bin", "config.json", MANIFEST}
+    with pytest.raises(ModelFileError, match=r"before 1.6.*safetensors"):
+        get(hub, tmp_path, "org/old", allow_pickle=True)
     with pytest.raises(InvalidParameter, match="neither GGUF nor safetensors"):
         get(hub, tmp_path, "org/old", file="evil.py")
+
+
+def test_pickles_that_were_allowed_become_safetensors(hub: FakeHub, tmp_path: Path) -> None:
+    import io
+
+    import torch
+
+    def saved(state: dict[str, torch.Tensor]) -> bytes:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        return buffer.getvalue()
+
+    weights_of_two = [{"model.embed_tokens.weight": torch.ones(16, 8)}, {"model.norm.weight": torch.ones(4_000)}]
+    parts = {f"pytorch_model-0000{i + 1}-of-00002.bin": saved(state) for i, state in enumerate(weights_of_two)}
+    index = {"weight_map": {name: file for file, state in zip(parts, weights_of_two, strict=True) for name in state}}
+    hub.add("org/old", {"config.json": CONFIG_BYTES, "pytorch_model.bin.index.json": json.dumps(index).encode(), **parts})
+    pulled = get(hub, tmp_path, "org/old", allow_pickle=True)
+    two = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}
+    assert names(pulled.path) == {"config.json", MANIFEST, *two}
+    manifest = read_manifest(pulled.path)
+    assert manifest is not None
+    assert set(manifest.files) == {"config.json", *two}
+    checkpoint = open_checkpoint(pulled.path)
+    assert set(checkpoint.tensors) == set(index["weight_map"])
+    before = hub.sent_bytes("cdn")
+    assert get(hub, tmp_path, "org/old", allow_pickle=True).num_fetched_bytes == 0
+    assert hub.sent_bytes("cdn") == before
 
 
 def test_what_is_no_language_model_says_what_to_pull(hub: FakeHub, tmp_path: Path) -> None:
