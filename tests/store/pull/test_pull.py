@@ -208,7 +208,7 @@ def test_a_quant_that_is_not_there(hub: FakeHub, tmp_path: Path) -> None:
 def test_two_models_of_one_file_name_do_not_take_each_others_place(hub: FakeHub, tmp_path: Path) -> None:
     hub.add("org/repo", {"a/m.Q4_0.gguf": gguf(20_000), "b/m.Q4_0.gguf": gguf(30_000)})
     get(hub, tmp_path, "org/repo", file="a/m.Q4_0.gguf")
-    with pytest.raises(ModelFileError, match="here already as a/m.Q4_0.gguf"):
+    with pytest.raises(ModelFileError, match=r"here already as a/m\.Q4_0\.gguf"):
         get(hub, tmp_path, "org/repo", file="b/m.Q4_0.gguf")
 
 
