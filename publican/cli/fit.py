@@ -21,18 +21,20 @@ from publican.cli.fit_show import print_records, print_report
 from publican.cli.network import network_from, network_options
 from publican.cli.options import load_settings, models_dir, settings_options
 from publican.cli.serve import load_options
-from publican.core.errors import ModelNotFound, SettingsError
+from publican.core.errors import ModelNotFound, OutOfMemory, SettingsError
 from publican.core.model import Checkpoint
 from publican.hardware.machine import Machine, described_machine, read_this_machine
 from publican.hardware.shapes import SHAPES, shape_of
 from publican.hardware.sizes import parse_size, parse_sizes
 from publican.host.available import available, available_for_headers
 from publican.host.choose import Available, choose
+from publican.host.fit import engine_of
 from publican.host.fit_records import Record, read_records, remember
 from publican.host.fit_report import make_report
 from publican.host.fit_shape import ShapedModel, described_model, shape_model
 from publican.host.library import ModelLibrary
 from publican.host.options import LoadOptions
+from publican.host.settle import settle, usable
 from publican.host.worker_process import WorkerPort
 from publican.settings import Settings
 from publican.store.catalogue import StoredModel, find_model
@@ -102,9 +104,9 @@ def command(model: str | None, **flags: Any) -> None:
     if elsewhere is not None:
         here = _anything(here.native_objection, machine, here.is_gguf)
     chosen = choose(options.loader, options.backend, here)
-    if chosen.loader == "llama" and not here.llama_gpu:
-        machine = replace(machine, gpus=())
-    report = make_report(shaped, chosen, options, machine)
+    report = make_report(shaped, chosen, options, usable(machine, chosen, here))
+    if report.refusal:
+        report = replace(report, instead=_instead(shaped, here, options, machine))
     disk_free = None if is_here else _disk_free(models_dir(values))
     if own["as_json"]:
         console.print_json(data=report_body(report, disk_free))
@@ -112,6 +114,17 @@ def command(model: str | None, **flags: Any) -> None:
         print_report(report, disk_free, console)
     if not report.fits:
         sys.exit(_DOES_NOT_FIT)
+
+
+def _instead(model: ShapedModel, here: Available, options: LoadOptions, machine: Machine) -> str:
+    """What the server would do with a model that its first choice has no memory for; empty if it would refuse too."""
+    try:
+        chosen, settled = settle(model, here, options, machine)
+    except OutOfMemory:
+        return ""
+    layers = f", {settled.plan.gpu_layers} of {model.spec.num_layers} layers on GPUs" if settled.plan.gpu_layers else ""
+    loader = chosen.loader if chosen.loader == "llama" else f"{chosen.loader} ({engine_of(chosen)})"
+    return f"{loader} with {settled.context_len:,} tokens{layers}: {chosen.why}"
 
 
 def _machine_in_words(gpus: str | None, ram: str | None) -> Machine | None:

@@ -24,6 +24,7 @@ def report_body(report: FitReport, disk_free: int | None) -> dict[str, Any]:
         "engine": report.engine,
         "fits": report.fits,
         "refusal": report.refusal or None,
+        "instead": report.instead or None,
         "wanted": _plan(report.wanted),
         "loaded": None if report.refusal else _plan(report.plan),
         "decisions": [

@@ -43,6 +43,8 @@ def print_report(report: FitReport, disk_free: int | None, console: Console) -> 
         console.print(f"disk: {shown(report.disk_bytes)} to download, {shown(disk_free)} free, {enough}")
     if report.refusal:
         console.print(f"\n[red]{report.refusal}[/]", soft_wrap=True)
+        if report.instead:
+            console.print(f"The server would take {report.instead}.", soft_wrap=True)
     elif report.remedies:
         console.print("\nAll that was asked for would fit with:")
         for remedy in report.remedies:

@@ -34,7 +34,8 @@ class FitReport:
     fits: whether everything that was asked for has room, all people at full length.
     plan: of what was asked for if it fits or nothing would; else of what would be loaded instead.
     wanted: the plan of what was asked for.
-    refusal: why nothing would be loaded; empty if something would.
+    refusal: why nothing would be loaded by this engine; empty if something would.
+    instead: what another engine would do then, in words; empty for nothing.
     disk_bytes: what downloading takes.
     """
 
@@ -49,6 +50,7 @@ class FitReport:
     remedies: tuple[Remedy, ...]
     bits_per_weight: float
     disk_bytes: int
+    instead: str = ""
 
     @property
     def fits(self) -> bool:

@@ -22,9 +22,9 @@ from publican.hardware.machine import Machine, read_this_machine
 from publican.hardware.plan import without
 from publican.host.asked_options import with_asked
 from publican.host.available import available
-from publican.host.choose import Chosen, choose
+from publican.host.choose import Chosen
 from publican.host.describe import describe
-from publican.host.fit import Fit, fit
+from publican.host.fit import Fit
 from publican.host.fit_shape import shape_model
 from publican.host.guessing import max_guessing
 from publican.host.model import LoadedModel, ModelDescription
@@ -33,6 +33,7 @@ from publican.host.options import LoadOptions, WorkerSpec
 from publican.host.port import EnginePort
 from publican.host.prompts import Prompter
 from publican.host.pulling import Puller
+from publican.host.settle import settle
 from publican.host.template_files import template_for
 from publican.host.tokenizer import load_tokenizer
 from publican.store.catalogue import StoredModel, find_model, list_models
@@ -134,11 +135,7 @@ class ModelLibrary:
         machine = self._machine()
         if self._newest is not None and self.last_opened is not None and self._newest.is_up:
             machine = without(machine, self.last_opened.fit.plan)  # it goes before this one comes
-        here = available(checkpoint, machine)
-        chosen = choose(options.loader, options.backend, here)
-        if chosen.loader == "llama" and not here.llama_gpu:
-            machine = replace(machine, gpus=())
-        fitted = fit(shape_model(checkpoint), chosen, options, machine)
+        chosen, fitted = settle(shape_model(checkpoint), available(checkpoint, machine), options, machine)
         tokenizer = load_tokenizer(checkpoint)
         own = model_settings(checkpoint, Presets(options.presets_dir))
         templates = template_for(checkpoint, tokenizer.vocabulary, ways_of(own, options))

@@ -63,6 +63,15 @@ def test_what_does_not_fit_says_by_how_much_and_what_would_help():
     assert "--ctx 7424" in done.output
 
 
+def test_what_the_server_would_do_instead():
+    words = ("llama-2-70b", "--gpu", "24GB", "--users", "1", "--ctx", "4096")
+    assert "take llama with 4,096 tokens, " in fit(*words, "--ram", "64GB").output  # only named: it may be a GGUF
+    assert "layers on GPUs" in body(*words, "--ram", "64GB")["instead"]
+    assert "native (cpu)" in fit(*words, "--ram", "64GB", "--bits", "4").output
+    assert body(*words, "--ram", "8GB")["instead"] is None
+    assert body(*words, "--ram", "64GB", "--backend", "cuda")["instead"] is None
+
+
 def test_fewer_people_than_wished_for_is_said_too():
     """It would be loaded, but not for as many: that is no error when serving, and no `fits` here."""
     done = fit("llama-2-7b", "--gpu", "12GB", "--users", "8", "--bits", "4")
