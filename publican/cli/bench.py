@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def serve(url: str, json_path: Path | None, **options: Any) -> None:
     """
     from publican.bench.client import Asking
     from publican.bench.serve import ServeConfig, run_serve
-    from publican.bench.serve_report import serve_body, serve_table
+    from publican.bench.serve_report import error_lines, serve_body, serve_table
     from publican.bench.workloads import NAMES, Sizes
 
     asking = Asking(
@@ -74,6 +75,11 @@ def serve(url: str, json_path: Path | None, **options: Any) -> None:
 
         report = run_serve(config, tell)
     _give(serve_body(report), [serve_table(report)], json_path)
+    failures = error_lines(report)
+    for line in failures:
+        click.echo(line, err=True)
+    if failures:
+        sys.exit(1)  # numbers of what was left are no measurement of the server
 
 
 @command.command("engine")
