@@ -23,6 +23,7 @@ from publican.store.inspect.inspection import Inspection
 from publican.store.inspect.local import inspect_path
 from publican.store.pull.appraise import Judge, Survey, survey
 from publican.store.recognise.instead import instead
+from publican.store.source import expanded
 
 
 @click.command("show")
@@ -56,7 +57,7 @@ def command(model: str, quant: str | None, file: str | None, template: bool, as_
 
 def _here(model: str, folder: Path) -> Inspection | None:
     """The model if it is on this machine; None if it can only be at the hub."""
-    path = Path(model).expanduser()
+    path = expanded(model)
     if path.exists():
         return inspect_path(path)
     try:

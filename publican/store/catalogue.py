@@ -15,6 +15,7 @@ from publican.core.errors import ModelNotFound
 from publican.store.checkpoint import CONFIG, gguf_files, model_name
 from publican.store.gguf_parts import split_name
 from publican.store.quant_names import quant_of
+from publican.store.source import expanded
 
 MAX_DEPTH = 3
 """Folders below the models folder that are looked into: ``org/repo/quant``."""
@@ -56,7 +57,7 @@ def find_model(name: str, folder: Path, allow_path: bool = False) -> StoredModel
         ModelNotFound: none is meant, or several are; the error names those.
     """
     models = list_models(folder)
-    if allow_path and (path := Path(name).expanduser()).exists():
+    if allow_path and (path := expanded(name)).exists():
         return next((model for model in models if model.path == path), None) or _stored(path, model_name(path))
     wanted = _key(name)
     for matches in (

@@ -13,6 +13,14 @@ from typing import Protocol
 from publican.core.errors import ModelFileError
 
 
+def expanded(text: str) -> Path:
+    """`text` as a path. ``~`` is a home; of somebody who is not known here it is left as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 class Source(Protocol):
     """A file of known size that can be read at any place."""
 

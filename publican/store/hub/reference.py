@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 
 from publican.core.errors import InvalidParameter
+from publican.store.source import expanded
 
 _PART = r"[A-Za-z0-9](?:[\w.-]{0,94}\w)?"
 _REPO = re.compile(rf"({_PART}/{_PART})(?:@([^\s:@]{{1,200}}))?(?::([^\s:@]{{1,200}}))?", re.ASCII)
@@ -81,7 +82,7 @@ def parse_source(text: str, endpoint: str, exists: Callable[[Path], bool] = Path
     if "://" in text and not text.startswith("hf://"):
         return _from_url(text, endpoint)
     if text.startswith((".", "/", "~", "\\")) or re.match(r"[A-Za-z]:[\\/]", text):
-        return PathReference(Path(text).expanduser())
+        return PathReference(expanded(text))
     bare = next((text.removeprefix(prefix) for prefix in _PREFIXES if text.startswith(prefix)), None)
     if bare is None and "\0" not in text and text and exists(Path(text)):
         return PathReference(Path(text))

@@ -48,6 +48,7 @@ def nothing(path: Path) -> bool:
         ("default", DefaultReference()),
         ("./x.gguf", PathReference(Path("x.gguf"))),
         ("/models/x", PathReference(Path("/models/x"))),
+        ("~nobody-of-that-name/x", PathReference(Path("~nobody-of-that-name/x"))),
         ("C:\\models\\x.gguf", PathReference(Path("C:\\models\\x.gguf"))),
     ],
 )
