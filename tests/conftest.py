@@ -11,10 +11,16 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+# Machines that run tests are busy, and how fast one example is says nothing; each test has a time limit of its own.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
