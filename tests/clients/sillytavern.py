@@ -6,9 +6,7 @@ A browser talks to SillyTavern's own server, and that server talks to us; the te
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.cli.running import free_port
+from tests.clients.npm import node_package
 
 VERSION = "1.19.0"
 FOLDER = Path.home() / ".cache" / "publican-tests" / "sillytavern"
@@ -53,22 +51,8 @@ extensions:
 
 
 def installed() -> Path:
-    """The folder of the package. Skips where there is no Node, or no registry to install it from."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("SillyTavern needs node and npm")
-    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
-    if int(node.lstrip("v").split(".")[0]) < 20:
-        pytest.skip(f"SillyTavern needs node 20, here is {node.strip()}")
-    package = FOLDER / "node_modules" / "sillytavern"
-    described = package / "package.json"
-    if described.exists() and json.loads(described.read_text())["version"] == VERSION:
-        return package
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    npm = [shutil.which("npm") or "npm", "install", f"sillytavern@{VERSION}", "--omit=dev", "--ignore-scripts", "--no-audit"]
-    made = subprocess.run([*npm, "--no-fund"], cwd=FOLDER, capture_output=True, text=True, timeout=300, check=False)
-    if made.returncode:
-        pytest.skip(f"SillyTavern could not be installed: {made.stderr[-300:]}")
-    return package
+    """The folder of the package."""
+    return node_package(FOLDER, f"sillytavern@{VERSION}") / "sillytavern"
 
 
 @dataclass
