@@ -1,9 +1,9 @@
-"""The short way of the commonest stacks through a few rows: temperature, top_k, top_p and min_p, row by row, on NumPy alone.
+"""The short way of the commonest stacks: temperature, top_k, top_p and min_p, row by row, on NumPy alone.
 
 What is left of a row after its first cut is a few dozen numbers, and for those the time goes into calling NumPy, not into
-what it does: most of all between the steps of a model, when nothing of it is in the caches any more. A handful of calls per
-row takes a third of the time that the batch's way takes. The results are the same to the last bit (tests say so), so nobody
-needs to know which way was taken.
+what it does: most of all between the steps of a model, when nothing of it is in the caches any more. And a whole row that is
+worked on alone stays in the caches. Where the executor tells the best of its rows, `few` has the rest of the way. The results
+are the batch's to the last bit (tests say so), so nobody needs to know which way was taken.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _GROUP_LEN = 64
 
 
 class ShortWay:
-    """The recipes of a few rows that stay together, and room to work in.
+    """The recipes of some rows that stay together, and room to work in.
 
     Args:
         logits: of the first step, [B, V]; those of later steps have the same form.
@@ -42,7 +42,7 @@ class ShortWay:
         return self._room.dtype == logits.dtype and len(self._room) == logits.shape[1]
 
     def draw(self, logits: Host, uniforms: Sequence[float]) -> list[int] | None:
-        """The token of each row of [B, V], or None if there are logits that must be repaired first."""
+        """The token of each row of [B, V], or None if there are logits that must be repaired first, or are out of all bounds."""
         best = self._passes.best(logits, self._most) if self._most else None
         weights = None
         if best is not None:
