@@ -42,7 +42,7 @@ class ShortWay:
         return self._room.dtype == logits.dtype and len(self._room) == logits.shape[1]
 
     def draw(self, logits: Host, uniforms: Sequence[float]) -> list[int] | None:
-        """The token of each row of [B, V], or None if there are logits that must be repaired first, or are out of all bounds."""
+        """The token of each row of [B, V], or None if there are logits that must be repaired first, or far too large."""
         best = self._passes.best(logits, self._most) if self._most else None
         weights = None
         if best is not None:
