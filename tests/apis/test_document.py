@@ -46,7 +46,7 @@ VALID = {"prompt": "x", "messages": [{"role": "user", "content": "x"}], "user_in
 
 
 @pytest.mark.parametrize("path", [path for path, methods in DOCUMENT["paths"].items() if "post" in methods])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_a_body_with_wrong_values_is_no_fault_of_ours(path: str, data: st.DataObject) -> None:
     sent = DOCUMENT["paths"][path]["post"].get("requestBody")

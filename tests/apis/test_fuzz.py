@@ -17,7 +17,7 @@ schema = schemathesis.openapi.from_dict(DOCUMENT)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @schema.parametrize()
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 def test_no_body_is_answered_with_a_fault_of_ours(case: Any) -> None:
     sent = case.as_transport_kwargs(base_url="http://localhost")
     content = json.dumps(sent["json"]).encode() if "json" in sent else sent.get("data") or b""
