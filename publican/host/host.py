@@ -80,7 +80,7 @@ class ModelHost:
         if self._model is None and self._swapping.locked():
             raise Overloaded("A model is being loaded; try again in a moment.", _LOADING_S)
         if self._model is None:
-            raise ModelNotFound(name or "", self._library.names())
+            raise ModelNotFound("", self._library.names())
         return self._model
 
     # --- Control

@@ -58,7 +58,7 @@ def test_whoever_asks_during_a_swap_is_told_to_come_back():
     async def main():
         library = Library()
         host = ModelHost(library)
-        with pytest.raises(ModelNotFound):
+        with pytest.raises(ModelNotFound, match="No model is loaded"):
             await ask(host, "hello")
         await host.load("fake", {})
         library.slow = True
