@@ -71,7 +71,7 @@ def time_shape(
     program = random_program(spec, how, contexts)
     backend = CudaBackend(program, (num_pages, _PAGE_LEN), limits, config.backend, lower_repeated)
     for cache in backend.caches:
-        cache.data.normal_()
+        cache.fill_randomly()
     times: list[StepTime] = []
     try:
         for context in config.contexts:

@@ -70,7 +70,7 @@ def test_layers_are_repeated_in_memory_of_their_own() -> None:
     assert len(places) == len(set(places)) == 4 * spec.num_layers + 1
     assert backend._stages[0].layers == [0, 1, 2]
     for cache in backend.caches:
-        cache.data.normal_()
+        cache.fill_randomly()
     logits, _ = backend.run(decoding_batch(2, 20))
     assert torch.isfinite(logits).all()
     table = 4 * spec.vocab_size * spec.hidden_size

@@ -14,7 +14,7 @@ from __future__ import annotations
 from publican.core.errors import SettingsError, UnsupportedModel
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.cuda.backend import CudaBackend
-from publican.executors.native.cuda.config import CudaConfig, DtypeName
+from publican.executors.native.cuda.config import CacheName, CudaConfig, DtypeName
 from publican.executors.native.cuda.devices import best_dtype, visible_devices
 from publican.executors.native.program import Program
 
@@ -28,12 +28,10 @@ def make_backend(program: Program, config: NativeConfig) -> CudaBackend:
         OutOfMemory: it does not fit into the split that was given. MemoryError: it does not fit.
     """
     devices = visible_devices()
-    from triton.errors import TritonError
+    from triton.errors import TritonError  # type: ignore[import-untyped]
 
-    if config.kv_dtype in ("q8", "q4"):
-        raise SettingsError(
-            f"The cuda backend keeps its cache in bf16, f16 or f32, and {config.kv_dtype} was asked for; leave it on auto."
-        )
+    if config.kv_dtype == "q4":
+        raise SettingsError("The cuda backend keeps its cache in bf16, f16, f32 or q8, and q4 was asked for; take q8.")
     dtype: DtypeName = "f32" if config.quality else best_dtype(devices)
     split = config.gpu_split
     cuda = CudaConfig(
@@ -54,8 +52,8 @@ def make_backend(program: Program, config: NativeConfig) -> CudaBackend:
     return backend
 
 
-def _kv_dtype(name: str) -> DtypeName:
-    names: tuple[DtypeName, ...] = ("bf16", "f16", "f32")
+def _kv_dtype(name: str) -> CacheName:
+    names: tuple[CacheName, ...] = ("bf16", "f16", "f32", "q8")
     return next(each for each in names if each == name)
 
 

@@ -185,7 +185,7 @@ def _spare_batch(length: int, page_len: int, spare_page: int) -> Batch:
 
 
 def _layers(stage: Stage, cache: KVCache) -> dict[int, Pages]:
-    return {layer: Pages(*cache.layer(index)) for index, layer in enumerate(stage.layers)}
+    return {layer: cache.layer(index) for index, layer in enumerate(stage.layers)}
 
 
 def _on(device: torch.device) -> AbstractContextManager[object]:

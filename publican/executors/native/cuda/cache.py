@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from publican.executors.native.cuda.operations import Pages
+
 
 class KVCache:
-    """One tensor [layers, keys or values, pages, heads, tokens of a page, head_dim].
+    """One tensor [layers, keys or values, pages, heads, tokens of a page, head_dim], and for int8 one of float16 scales,
+    [layers, keys or values, pages, heads, tokens of a page].
 
     A head's part of a page lies side by side, for that is what a program of the attention kernel reads. There is one page
     more than was asked for: `spare_page`, where the padding of a replayed step is written. Memory that was never written is
@@ -18,17 +21,35 @@ class KVCache:
     ) -> None:
         """`heads`: key-value heads, tokens of a page, head_dim."""
         self.data = torch.empty((num_layers, 2, num_pages + 1, *heads), dtype=dtype, device=device)
+        self.scales: torch.Tensor | None = None
+        if dtype == torch.int8:
+            self.scales = torch.empty(self.data.shape[:-1], dtype=torch.float16, device=device)
         self.spare_page = num_pages
-        self.data[:, :, num_pages] = 0
+        for part in self._parts():
+            part[:, :, num_pages] = 0
 
-    def layer(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values [pages, heads, tokens of a page, head_dim]."""
-        return self.data[index, 0], self.data[index, 1]
+    def _parts(self) -> list[torch.Tensor]:
+        return [self.data] if self.scales is None else [self.data, self.scales]
+
+    def layer(self, index: int) -> Pages:
+        """What a layer holds; views."""
+        keys, values = self.data[index, 0], self.data[index, 1]
+        return Pages(keys, values) if self.scales is None else Pages(keys, values, self.scales[index, 0], self.scales[index, 1])
 
     def copy_page(self, source: int, target: int) -> None:
-        self.data[:, :, target] = self.data[:, :, source]
+        for part in self._parts():
+            part[:, :, target] = part[:, :, source]
+
+    def fill_randomly(self) -> None:
+        """As if something had been said, for measurements."""
+        if self.scales is None:
+            self.data.normal_()
+        else:
+            self.data.random_(-127, 128)
+            self.scales.fill_(1 / 64)
 
 
 def page_bytes(num_layers: int, heads: tuple[int, int, int], dtype: torch.dtype) -> int:
     """What a page takes, all `num_layers` of it."""
-    return 2 * num_layers * heads[0] * heads[1] * heads[2] * dtype.itemsize
+    scale_bytes = 2 if dtype == torch.int8 else 0
+    return 2 * num_layers * heads[0] * heads[1] * (heads[2] * dtype.itemsize + scale_bytes)

@@ -30,10 +30,21 @@ class Heads:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pages:
-    """Keys and values of one layer, each [pages, kv heads, tokens of a page, head_dim]."""
+    """Keys and values of one layer, each [pages, kv heads, tokens of a page, head_dim].
+
+    Those of 8 bits have float16 scales [pages, kv heads, tokens of a page]: a number is scale · code, codes from -127 to 127.
+    """
 
     keys: torch.Tensor
     values: torch.Tensor
+    key_scales: torch.Tensor | None = None
+    value_scales: torch.Tensor | None = None
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Keys, values and their scales, for a kernel: where there are no scales, something to point at."""
+        if self.key_scales is None or self.value_scales is None:
+            return self.keys, self.values, self.keys, self.values
+        return self.keys, self.values, self.key_scales, self.value_scales
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,6 +12,9 @@ from publican.executors.native.cuda.inputs import StepInputs
 from publican.executors.native.cuda.operations import HeadNorms, Heads, Pages, RowNorm, Scores
 from publican.executors.native.cuda.packing import DenseWeight, Weight, dequantise
 
+SMALLEST_SCALE = 2.0**-14
+"""Of 8-bit keys and values: below it float16 has fewer digits."""
+
 
 class TorchOperations:
     """Follows `operations.Operations`."""
@@ -63,8 +66,12 @@ class TorchOperations:
         q.copy_(turned[0])
         page_len = pages.keys.shape[2]
         page = inputs.pages.long()[inputs.owners.long(), positions // page_len]
-        pages.keys[page, :, positions % page_len] = turned[1].to(pages.keys.dtype)
-        pages.values[page, :, positions % page_len] = v.to(pages.values.dtype)
+        place = page, slice(None), positions % page_len
+        for into, scales, part in ((pages.keys, pages.key_scales, turned[1]), (pages.values, pages.value_scales, v.float())):
+            if scales is None:
+                into[place] = part.to(into.dtype)
+            else:
+                into[place], scales[place] = quantised(part)
 
     def attend(
         self, qkv: torch.Tensor, pages: Pages, inputs: StepInputs, heads: Heads, scores: Scores, dst: torch.Tensor
@@ -74,11 +81,25 @@ class TorchOperations:
         for s, (start, length, past) in enumerate(zip(batch.starts, batch.lengths, batch.past, strict=True)):
             num_tokens = int(past + length)
             table = inputs.pages[s, : -(-num_tokens // pages.keys.shape[2])].long()
-            keys, values = (
-                part[table].transpose(1, 2).flatten(0, 1)[:num_tokens].float() for part in (pages.keys, pages.values)
-            )
+            keys = held(pages.keys, pages.key_scales, table, num_tokens)
+            values = held(pages.values, pages.value_scales, table, num_tokens)
             rows = slice(int(start), int(start + length))
             dst[rows] = attention(q[rows].float(), keys, values, inputs.positions[rows], scores).flatten(1).to(dst.dtype)
+
+
+def quantised(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes and a float16 scale for each last row of `x`."""
+    scales = (x.abs().amax(-1) / 127.0).clamp_min(SMALLEST_SCALE).half()
+    codes = torch.floor(x / scales[..., None].float() + 0.5).clamp(-127, 127)
+    return codes.to(torch.int8), scales
+
+
+def held(part: torch.Tensor, scales: torch.Tensor | None, table: torch.Tensor, num_tokens: int) -> torch.Tensor:
+    """The first tokens [num_tokens, heads, head_dim] of a sequence with the pages `table`, float32."""
+    values = part[table].float()
+    if scales is not None:
+        values *= scales[table][..., None].float()
+    return values.transpose(1, 2).flatten(0, 1)[:num_tokens]
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:

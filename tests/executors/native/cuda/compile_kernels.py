@@ -28,7 +28,7 @@ from publican.executors.native.cuda.kernels.store_kv import _store_kv
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 HALF = {"scale_ptr": "fp16", "offset_ptr": "fp16", "x_ptr": "bf16", "keys_ptr": "bf16", "values_ptr": "bf16", "q_ptr": "bf16"}
-HALF |= {"qkv_ptr": "bf16", "src_ptr": "bf16", "dst_ptr": "bf16"}
+HALF |= {"key_scale_ptr": "fp16", "value_scale_ptr": "fp16", "qkv_ptr": "bf16", "src_ptr": "bf16", "dst_ptr": "bf16"}
 INTEGERS = {"low_ptr", "high_ptr", "row_ptr", "blocks_ptr", "pages_ptr", "positions_ptr", "owners_ptr", "order_ptr"}
 FLOATS = {"scale", "softcap", "eps", "factor"}
 UNALIGNED = {"num_rows", "chunks_per_split", "table_width", "window", "num_parts", "part_stride"}
@@ -48,11 +48,34 @@ def gemm(low: int, high: int, run: int, block_m: int) -> Any:
 
 def attend(parts: int, block_m: int, flag: bool, dim: int = 128) -> Any:
     block_t = 64 if dim <= 128 else 32
-    more = {"PARTS": parts, "HAS_WINDOW": flag, "HAS_CAP": flag, "BLOCK_M": block_m, "BLOCK_T": block_t, "BLOCK_D": dim}
+    more = {
+        "PARTS": parts,
+        "HAS_WINDOW": flag,
+        "HAS_CAP": flag,
+        "HAS_SCALES": False,
+        "BLOCK_M": block_m,
+        "BLOCK_T": block_t,
+        "BLOCK_D": dim,
+    }
     return attention._attend, {"GROUP": 4, "DIM": dim, "PAGE_LEN": 16, **more}, 4
 
 
-STORE = {"NUM_Q": 32, "NUM_KV": 8, "DIM": 128, "PAGE_LEN": 16, "HALF": 64, "HAS_ROPE": True, "BLOCK_HALF": 64, "BLOCK_REST": 1}
+def attend_8_bit() -> Any:
+    kernel, constants, num_warps = attend(16, 16, False)
+    return kernel, constants | {"HAS_SCALES": True}, num_warps
+
+
+STORE = {
+    "NUM_Q": 32,
+    "NUM_KV": 8,
+    "DIM": 128,
+    "PAGE_LEN": 16,
+    "HALF": 64,
+    "HAS_ROPE": True,
+    "SMALLEST": 2.0**-14,
+    "BLOCK_HALF": 64,
+    "BLOCK_REST": 1,
+}
 KERNELS: dict[str, Any] = {
     "gemv-4": gemv(4, 0, 8),
     "gemv-2": gemv(2, 0, 1),
@@ -66,9 +89,10 @@ KERNELS: dict[str, Any] = {
     "attend-prompt": attend(1, 64, True),
     "attend-wide": attend(1, 64, True, 256),
     "attend-decode": attend(16, 16, False),
+    "attend-8-bit": attend_8_bit(),
     "join": (attention._join, {"GROUP": 4, "DIM": 128, "PARTS": 16, "BLOCK_M": 16, "BLOCK_D": 128}, 2),
-    "store_kv": (_store_kv, STORE | {"HAS_NORM": False}, 1),
-    "store_kv-norm": (_store_kv, STORE | {"HAS_NORM": True}, 1),
+    "store_kv": (_store_kv, STORE | {"HAS_NORM": False, "HAS_SCALES": False}, 1),
+    "store_kv-norm": (_store_kv, STORE | {"HAS_NORM": True, "HAS_SCALES": True}, 1),
     "norm": (rows._norm, {"BLOCK": 4096}, 8),
     "add": (rows._add, {"HAS_BIAS": True, "HAS_NORM": True, "BLOCK": 8192}, 16),
     "collect": (rows._collect, {"HAS_BIAS": True, "BLOCK": 1024}, 4),
@@ -86,6 +110,8 @@ def build(kernel: Any, constants: dict[str, Any], num_warps: int, architecture: 
             continue
         if name.endswith("_ptr"):
             signature[name] = "*i32" if name in INTEGERS else f"*{HALF.get(name, 'fp32')}"
+            if constants.get("HAS_SCALES") and name in ("keys_ptr", "values_ptr"):
+                signature[name] = "*i8"
         else:
             signature[name] = "fp32" if name in FLOATS else "i32"
         if name not in FLOATS | UNALIGNED:

@@ -126,6 +126,34 @@ def test_how_many_parts() -> None:
 
 
 @OPERATIONS
+@pytest.mark.parametrize("lengths", [[1, 1], [40, 2]])
+def test_eight_bits(operations: Operations, lengths: list[int], device: torch.device) -> None:
+    """A number is off by half a step of its own token and head at most; attention over what is held is exact again."""
+    case = Case(lengths, [0, 0], Heads(4, 2, 12), 16, device)
+    shape = case.pages.keys.shape
+    codes = [torch.full(shape, 99, dtype=torch.int8, device=device) for _ in range(2)]
+    scales = [torch.full(shape[:3], torch.nan, dtype=torch.float16, device=device) for _ in range(2)]
+    case.pages = Pages(*codes, *scales)
+    case.qkv[0, 4 * 12 : 5 * 12] = 0.0  # a key of nothing but zeros
+    _, k, v = case.parts()
+    inputs = case.sent(operations)
+    operations.store_kv(case.qkv, case.pages, inputs, case.heads, HeadNorms(), None)
+    for exact, code, scale, kind in ((k, *codes[:1], scales[0], 0), (v, *codes[1:], scales[1], 1)):
+        for m, (s, t) in enumerate(zip(case.batch.owners, case.batch.positions, strict=True)):
+            place = case.batch.pages[s, t // 16], slice(None), t % 16
+            got = code[place].double().cpu().numpy() * scale[place].double().cpu().numpy()[:, None]
+            step = np.maximum(np.abs(exact[m]).max(1, keepdims=True) / 127, 2.0**-14)
+            assert (np.abs(got - exact[m]) <= 0.56 * step).all()  # and float16's rounding of the scale
+            case.held[s][kind, t] = got
+    q = case.qkv.view(len(case.qkv), -1, 12)
+    for m, (s, t) in enumerate(zip(case.batch.owners, case.batch.positions, strict=True)):
+        q[m, 4:] = torch.from_numpy(case.held[s][:, t].reshape(4, 12)).to(device)
+    dst = torch.full((len(case.qkv), 48), torch.nan, device=device)
+    operations.attend(case.qkv, case.pages, inputs, case.heads, Scores(0.4), dst)
+    np.testing.assert_allclose(dst.cpu(), expected_attention(case, Scores(0.4)), rtol=1e-3, atol=1e-4)
+
+
+@OPERATIONS
 @pytest.mark.parametrize(("dim", "turned"), [(16, 16), (16, 8), (12, 12), (6, 2)])
 @pytest.mark.parametrize("has_norms", [False, True])
 def test_keys_are_normalised_rotated_and_stored(

@@ -73,6 +73,11 @@ def test_activations_and_cache_of_half_width(dtype: str, atol: float) -> None:
     compare(make_program(q4), atol, dtype=dtype, kv_dtype=dtype, exact_scales=False)
 
 
+def test_a_cache_of_eight_bits() -> None:
+    """Copied pages take their scales along."""
+    compare(make_program(q4), 0.05, kv_dtype="q8")
+
+
 def test_layers_on_several_devices() -> None:
     """Both are the CPU; the first has room for one layer of three."""
     program = make_program(q4, layers=3, tied=True)

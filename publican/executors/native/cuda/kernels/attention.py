@@ -26,10 +26,10 @@ _LOG2_E = 1.4426950408889634
 
 @triton.jit(do_not_specialize=["table_width", "window"])
 def _attend(
-    q_ptr, keys_ptr, values_ptr, out_ptr, sums_ptr, blocks_ptr, pages_ptr, positions_ptr,
+    q_ptr, keys_ptr, values_ptr, key_scale_ptr, value_scale_ptr, out_ptr, sums_ptr, blocks_ptr, pages_ptr, positions_ptr,
     q_stride, out_stride, table_width, page_stride, scale, window, softcap,
     GROUP: tl.constexpr, DIM: tl.constexpr, PAGE_LEN: tl.constexpr, PARTS: tl.constexpr,
-    HAS_WINDOW: tl.constexpr, HAS_CAP: tl.constexpr,
+    HAS_WINDOW: tl.constexpr, HAS_CAP: tl.constexpr, HAS_SCALES: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     block, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -42,7 +42,9 @@ def _attend(
     position = start + row
     there = (row < num_rows)[:, None] & (d < DIM)[None, :]
     place = (first_row + row).to(tl.int64)[:, None] * q_stride + head[:, None] * DIM + d[None, :]
-    q = tl.load(q_ptr + place, mask=there, other=0.0).to(keys_ptr.dtype.element_ty)
+    q = tl.load(q_ptr + place, mask=there, other=0.0)
+    if not HAS_SCALES:
+        q = q.to(keys_ptr.dtype.element_ty)
     end = start + num_rows
     begin = 0
     if HAS_WINDOW:
@@ -56,9 +58,12 @@ def _attend(
     for begin_tile in range(begin, end, BLOCK_T):
         t = begin_tile + tl.arange(0, BLOCK_T)
         page = tl.load(pages_ptr + sequence * table_width + t // PAGE_LEN, mask=t < end, other=0)
-        token = page.to(tl.int64) * page_stride + (kv_head * PAGE_LEN + t % PAGE_LEN) * DIM
-        k = tl.load(keys_ptr + token[None, :] + d[:, None], mask=(t < end)[None, :] & (d < DIM)[:, None], other=0.0)
+        token = page.to(tl.int64) * (page_stride // DIM) + kv_head * PAGE_LEN + t % PAGE_LEN
+        in_k = (t < end)[None, :] & (d < DIM)[:, None]
+        k = tl.load(keys_ptr + token[None, :] * DIM + d[:, None], mask=in_k, other=0).to(q.dtype)
         scores = tl.dot(q, k, input_precision="ieee") * scale
+        if HAS_SCALES:
+            scores *= tl.load(key_scale_ptr + token, mask=t < end, other=0.0).to(tl.float32)[None, :]
         if HAS_CAP:  # tanh(z) = 2 · logistic(2 z) - 1
             scores = softcap * (2.0 * tl.sigmoid(2.0 * scores / softcap) - 1.0)
         scores *= 1.4426950408889634
@@ -71,7 +76,10 @@ def _attend(
         weights = tl.exp2(scores - base[:, None])
         fade = tl.exp2(highest - base)
         total = total * fade + tl.sum(weights, 1)
-        v = tl.load(values_ptr + token[:, None] + d[None, :], mask=(t < end)[:, None] & (d < DIM)[None, :], other=0.0)
+        if HAS_SCALES:
+            weights *= tl.load(value_scale_ptr + token, mask=t < end, other=0.0).to(tl.float32)[None, :]
+        in_v = (t < end)[:, None] & (d < DIM)[None, :]
+        v = tl.load(values_ptr + token[:, None] * DIM + d[None, :], mask=in_v, other=0).to(q.dtype)
         out = tl.dot(weights.to(v.dtype), v, out * fade[:, None], input_precision="ieee")
         highest = new_highest
     if PARTS == 1:
@@ -154,13 +162,13 @@ def _launch(
     out: torch.Tensor,
     sums: torch.Tensor | None,
 ) -> None:
-    wide = pages.keys.dtype == torch.float32 or heads.dim > 128
+    wide = torch.float32 in (qkv.dtype, pages.keys.dtype) or heads.dim > 128
     _attend[len(blocks), heads.num_kv, num_parts](
-        qkv, pages.keys, pages.values, out, out if sums is None else sums, blocks, inputs.pages, inputs.positions,
+        qkv, *pages.tensors(), out, out if sums is None else sums, blocks, inputs.pages, inputs.positions,
         qkv.stride(0), out.stride(0), inputs.pages.shape[1], pages.keys.stride(0),
         scores.scale, scores.window, scores.softcap,
         GROUP=heads.per_kv, DIM=heads.dim, PAGE_LEN=pages.keys.shape[2], PARTS=num_parts,
-        HAS_WINDOW=scores.window > 0, HAS_CAP=scores.softcap > 0.0,
+        HAS_WINDOW=scores.window > 0, HAS_CAP=scores.softcap > 0.0, HAS_SCALES=pages.key_scales is not None,
         BLOCK_M=units, BLOCK_T=32 if wide else 64, BLOCK_D=_block_d(heads),
         num_warps=4, num_stages=2,
     )  # fmt: skip

@@ -9,14 +9,22 @@ import triton.language as tl
 
 from publican.executors.native.cuda.inputs import StepInputs
 from publican.executors.native.cuda.operations import HeadNorms, Heads, Pages
+from publican.executors.native.cuda.twins import SMALLEST_SCALE
+
+
+@triton.jit
+def _codes(x, scale):
+    return tl.minimum(tl.maximum(tl.floor(x / scale.to(tl.float32) + 0.5), -127.0), 127.0)
 
 
 @triton.jit(do_not_specialize=["table_width"])
 def _store_kv(
-    qkv_ptr, keys_ptr, values_ptr, cos_ptr, sin_ptr, q_norm_ptr, k_norm_ptr, positions_ptr, owners_ptr, pages_ptr,
+    qkv_ptr, keys_ptr, values_ptr, key_scale_ptr, value_scale_ptr, cos_ptr, sin_ptr, q_norm_ptr, k_norm_ptr,
+    positions_ptr, owners_ptr, pages_ptr,
     qkv_stride, table_width, page_stride, eps,
     NUM_Q: tl.constexpr, NUM_KV: tl.constexpr, DIM: tl.constexpr, PAGE_LEN: tl.constexpr, HALF: tl.constexpr,
-    HAS_ROPE: tl.constexpr, HAS_NORM: tl.constexpr, BLOCK_HALF: tl.constexpr, BLOCK_REST: tl.constexpr,
+    HAS_ROPE: tl.constexpr, HAS_NORM: tl.constexpr, HAS_SCALES: tl.constexpr, SMALLEST: tl.constexpr,
+    BLOCK_HALF: tl.constexpr, BLOCK_REST: tl.constexpr,
 ):  # fmt: skip
     """A head is [first HALF | second HALF | rest]; number i of the first turns with number i of the second."""
     row = tl.program_id(0)
@@ -55,10 +63,19 @@ def _store_kv(
         owner = tl.load(owners_ptr + row)
         page = tl.load(pages_ptr + owner * table_width + position // PAGE_LEN).to(tl.int64)
         kv_head = (head - NUM_Q) % NUM_KV
-        place = page * page_stride + (kv_head * PAGE_LEN + position % PAGE_LEN) * DIM
+        token = page * (page_stride // DIM) + kv_head * PAGE_LEN + position % PAGE_LEN
+        place = token * DIM
         target = values_ptr + place
         if is_k:
             target = keys_ptr + place
+        if HAS_SCALES:
+            largest = tl.maximum(tl.max(tl.abs(first)), tl.maximum(tl.max(tl.abs(second)), tl.max(tl.abs(rest))))
+            scale = tl.maximum(largest / 127.0, SMALLEST).to(tl.float16)
+            scale_target = value_scale_ptr + token
+            if is_k:
+                scale_target = key_scale_ptr + token
+            tl.store(scale_target, scale)
+            first, second, rest = _codes(first, scale), _codes(second, scale), _codes(rest, scale)
         tl.store(target + i, first.to(keys_ptr.dtype.element_ty), mask=in_first)
         tl.store(target + HALF + i, second.to(keys_ptr.dtype.element_ty), mask=in_second)
         tl.store(target + 2 * HALF + j, rest.to(keys_ptr.dtype.element_ty), mask=in_rest)
@@ -76,11 +93,13 @@ def store_kv(
     half = heads.dim - heads.dim // 2 if rope is None else rope[0].shape[1]
     cos, sin = (qkv, qkv) if rope is None else rope
     _store_kv[qkv.shape[0], heads.num_q + 2 * heads.num_kv](
-        qkv, pages.keys, pages.values, cos, sin, cos if norms.q is None else norms.q, cos if norms.k is None else norms.k,
+        qkv, *pages.tensors(), cos, sin,
+        cos if norms.q is None else norms.q, cos if norms.k is None else norms.k,
         inputs.positions, inputs.owners, inputs.pages,
         qkv.stride(0), inputs.pages.shape[1], pages.keys.stride(0), norms.eps,
         NUM_Q=heads.num_q, NUM_KV=heads.num_kv, DIM=heads.dim, PAGE_LEN=pages.keys.shape[2], HALF=half,
         HAS_ROPE=rope is not None, HAS_NORM=norms.q is not None,
+        HAS_SCALES=pages.key_scales is not None, SMALLEST=SMALLEST_SCALE,
         BLOCK_HALF=triton.next_power_of_2(half), BLOCK_REST=triton.next_power_of_2(max(1, heads.dim - 2 * half)),
         num_warps=1,
     )  # fmt: skip
