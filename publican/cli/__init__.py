@@ -24,15 +24,15 @@ _COMMANDS = {
     "config": "Print the effective settings, and where each came from.",
     "bench": "Measure a server or an engine.",
 }
-_MODULES = {"show": "show_model"}
-"""Commands whose files are called otherwise."""
+_MODULES = {"show": "show_model", "list": "list_models"}
+"""Commands whose files are called otherwise: a module `list` here would hide Python's own."""
 
 
 class _LazyGroup(click.Group):
     """Knows what commands there are, and imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*_COMMANDS]  # not list(): once imported, the command of that name is found here instead
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
@@ -43,7 +43,7 @@ class _LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([*_COMMANDS.items()])
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -27,13 +27,13 @@ def test_pulled_dropped_and_linked(hub: FakeHub, tmp_path: Path) -> None:
     (models / "linked.gguf").symlink_to(models / "dropped.Q4_0.gguf")
     (models / ".pulling").mkdir()
     (models / ".pulling" / "x.part").write_bytes(b"\1" * (1 << 20))
-    text = invoke("list", hub, tmp_path).output
+    text = invoke("list_models", hub, tmp_path).output
     rows = {line.split()[0]: line for line in text.splitlines()}
     assert f"org/repo@main ({commit[:12]})" in rows["org/repo/m.Q8_0"]
     assert "GGUF Q4_0" in rows["dropped.Q4_0"]
     assert "(a link)" in rows["linked"]
     assert "in 3 models; 1.0 MB of unfinished downloads" in text
-    body = json.loads(invoke("list", hub, tmp_path, "--json").output)
+    body = json.loads(invoke("list_models", hub, tmp_path, "--json").output)
     by_name = {model["name"]: model for model in body["models"]}
     assert by_name["org/repo/m.Q8_0"]["commit"] == commit
     assert by_name["linked"]["disk_bytes"] == 0
@@ -43,10 +43,10 @@ def test_pulled_dropped_and_linked(hub: FakeHub, tmp_path: Path) -> None:
 def test_a_folder_model(hub: FakeHub, tmp_path: Path) -> None:
     hub.add("org/hf", folder(), revision="4.0bpw")
     invoke("pull", hub, tmp_path, "org/hf@4.0bpw")
-    assert "safetensors" in invoke("list", hub, tmp_path).output
-    (model,) = json.loads(invoke("list", hub, tmp_path, "--json").output)["models"]
+    assert "safetensors" in invoke("list_models", hub, tmp_path).output
+    (model,) = json.loads(invoke("list_models", hub, tmp_path, "--json").output)["models"]
     assert (model["name"], model["revision"]) == ("org/hf@4.0bpw", "4.0bpw")
 
 
 def test_nothing(tmp_path: Path) -> None:
-    assert "No models are in" in invoke("list", None, tmp_path).output
+    assert "No models are in" in invoke("list_models", None, tmp_path).output
