@@ -111,8 +111,8 @@ def needs(engine: EngineName, spec: ModelSpec, weights: Iterable[Weight], load: 
     for weight in weights:
         size = kept_bytes(engine, weight, load.is_exact)
         kept[weight.role] += size
-        if weight.role == "layer" and weight.layer < len(layers):
-            layers[weight.layer] += size
+        if weight.role == "layer":  # some files have more layers than the network uses: they are loaded with the last
+            layers[min(weight.layer, len(layers) - 1)] += size
     is_tied = not kept["output"]
     if engine == "cpu" and any(weight.role == "embedding" and weight.is_dense for weight in weights) and not is_tied:
         kept["embedding"] = 0  # its rows are read where they lie in the file, a few in a step

@@ -117,3 +117,13 @@ def test_the_cuda_backend_keeps_what_is_said(bits: int, group_len: int, is_exact
     packer.pack(QuantizedMatrix((Segment(bits, group_len, codes, ones, ones),)))
     weight = Weight("layer", 0, num_outputs, num_inputs, bits, group_len, 0)
     assert kept_bytes("cuda", weight, is_exact) == packer.num_bytes
+
+
+def test_layers_beyond_the_last_are_counted():
+    """Heads that predict several tokens lie behind the layers that the header counts."""
+    spec = SHAPES["llama-2-7b"]
+    weights = described(spec, 4)
+    extra = Weight("layer", spec.num_layers, 4096, 4096, 16, 0, 2 * 4096 * 4096, is_dense=True)
+    more = needs("llama", spec, (*weights, extra), Load(512))
+    assert more.weight_bytes - needs("llama", spec, weights, Load(512)).weight_bytes == extra.num_bytes
+    assert len(more.layer_bytes) == spec.num_layers
