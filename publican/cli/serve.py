@@ -16,7 +16,7 @@ from publican.cli import listening, logs, show
 from publican.cli.network import network_from
 from publican.cli.options import beside_models, load_settings, models_dir, settings_options
 from publican.cli.stopping import when_asked_to_stop
-from publican.core.errors import SettingsError
+from publican.core.errors import ModelNotFound, SettingsError
 from publican.gateway.keys import OneKey, OpenDoor, new_key
 from publican.hardware.machine import read_this_machine
 from publican.host.choose_rope import RopeWish
@@ -135,7 +135,13 @@ def load_options(values: Settings) -> LoadOptions:
 def find_or_fetch(asked: str | None, folder: Path) -> StoredModel:
     """The model that was asked for; else the only one there; else the default model, which is fetched if need be."""
     if asked not in (None, "default"):
-        return find_model(asked, folder, allow_path=True)
+        try:
+            return find_model(asked, folder, allow_path=True)
+        except ModelNotFound as error:
+            several = any(name.lower().startswith(asked.lower()) for name in error.available)
+            if several or asked.count("/") != 1 or asked.startswith((".", "/", "~")):
+                raise
+            raise SettingsError(f"{asked} is not here; get it first: publican pull {asked}.") from None
     stored = list_models(folder)
     default = next((model for model in stored if model.path.name == DEFAULT_MODEL.file_name), None)
     if default is not None:

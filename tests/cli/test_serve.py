@@ -254,6 +254,7 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path):
     ("args", "says"),
     [
         (["no-such-model"], "not here"),
+        (["org/no-such-model"], "publican pull org/no-such-model"),
         (["--prot", "1"], "--port"),
         (["--users", "0"], "users"),
         (["--host", "256.1.1.1"], "not an address"),
