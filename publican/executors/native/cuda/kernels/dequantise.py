@@ -30,9 +30,9 @@ def _dequantise(
     word = chunk * 16 + lane[None, :]
     low, high = load_words(low_ptr, high_ptr, n[:, None], num_words, word, inside[:, None], LOW, HIGH)
     for run in tl.static_range(PLANES // RUN):
-        group = (chunk * (16 * PLANES) + run * RUN * 16) // group_len
-        scale = tl.load(scale_ptr + n * num_groups + group, mask=inside & (group < num_groups), other=0.0).to(tl.float32)
-        offset = tl.load(offset_ptr + n * num_groups + group, mask=inside & (group < num_groups), other=0.0).to(tl.float32)
+        group = tl.minimum((chunk * (16 * PLANES) + run * RUN * 16) // group_len, num_groups - 1)  # padding is not stored
+        scale = tl.load(scale_ptr + n * num_groups + group, mask=inside, other=0.0).to(tl.float32)
+        offset = tl.load(offset_ptr + n * num_groups + group, mask=inside, other=0.0).to(tl.float32)
         for step in tl.static_range(RUN):
             k = chunk * (16 * PLANES) + (run * RUN + step) * 16 + lane
             value = code(low, high, run * RUN + step, LOW, HIGH).to(tl.float32)

@@ -61,10 +61,9 @@ def _gemm(
                 w = operand(code(low, high, run * RUN + step, LOW, HIGH), LOW + HIGH, DTYPE)
                 products = tl.dot(w, x, products, input_precision="ieee")
                 plain += x.to(tl.float32)
-            group = (chunk * (16 * PLANES) + run * RUN * 16) // group_len
-            inside_group = (n < num_outputs) & (group < num_groups)
-            scale = tl.load(scale_ptr + rows * num_groups + group, mask=inside_group, other=0.0).to(tl.float32)
-            offset = tl.load(offset_ptr + rows * num_groups + group, mask=inside_group, other=0.0).to(tl.float32)
+            group = tl.minimum((chunk * (16 * PLANES) + run * RUN * 16) // group_len, num_groups - 1)  # padding is zeros
+            scale = tl.load(scale_ptr + rows * num_groups + group, mask=n < num_outputs, other=0.0).to(tl.float32)
+            offset = tl.load(offset_ptr + rows * num_groups + group, mask=n < num_outputs, other=0.0).to(tl.float32)
             offset -= scale * RAISED
             total += scale[:, None] * products + offset[:, None] * tl.sum(plain, 0)[None, :]
     place = (split * num_rows + m).to(tl.int64)[None, :] * num_outputs + n[:, None]
