@@ -27,6 +27,7 @@ def test_ollamas_pull(default_model: Path, tmp_path: Path) -> None:
                 lines = [json.loads(line) for line in answer.iter_lines() if line]
             counted = [line for line in lines if line.get("total")]
             assert counted, lines
+            assert counted, lines
             assert counted[-1]["completed"] == counted[-1]["total"] == default_model.stat().st_size
             assert lines[-1] == {"status": "success"}
             tags = httpx.get(f"{server.url}/api/tags").json()["models"]
