@@ -127,6 +127,23 @@ def test_it_is_nearer_to_its_own_weights_than_libllama(executor: NativeExecutor,
     assert our_agreement >= their_agreement
 
 
+def test_so_is_the_cpu_backend_though_it_multiplies_in_int8(executor: NativeExecutor, default_model: Path) -> None:
+    """What is served by default: activations in int8, the last matrix in bf16. `plain` is the truth, as was seen above."""
+    tokens = _tokenised(default_model, TEXT)
+    drive = Drive(executor)
+    truth = drive.step({0: tokens}, num_logits=None)[0]
+    drive.free(0)
+    drive.executor.execute(drive.plan({}))
+    config = NativeConfig(backend="cpu", context_len=512, num_slots=1, max_batch_tokens=512, max_logits=512)
+    fast = load(open_checkpoint(default_model), config)
+    ours = Drive(fast).step({0: tokens}, num_logits=None)[0]
+    fast.close()
+    our_divergence, our_agreement = divergence(truth, ours)
+    their_divergence, their_agreement = divergence(truth, libllama.logits(default_model, tokens, context_len=512))
+    assert our_divergence < min(0.004, their_divergence)
+    assert our_agreement >= their_agreement
+
+
 def divergence(truth: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """KL(truth ‖ other) in nats, and how often both like the same token best; means over positions."""
     p, q = (_log_softmax(x.astype(np.float64)) for x in (truth, other))

@@ -83,9 +83,12 @@ class Lowering:
 
     def _form_key(self, matrix: PackedMatrix) -> FormKey | None:
         """The form that a matrix reads; None where it reads the buffer itself."""
+        return self._form_of(matrix, records.HALVES if matrix.storage == records.BF16 else self._form_kind)
+
+    @staticmethod
+    def _form_of(matrix: PackedMatrix, kind: int) -> FormKey | None:
         if matrix.storage in (records.F16, records.F32):
             return None
-        kind = records.HALVES if matrix.storage == records.BF16 else self._form_kind
         return kind, matrix.width, None if matrix.gather is None else matrix.gather.tobytes()
 
     # ---- records ----
@@ -230,7 +233,9 @@ class Lowering:
         self._convert(i, others)
 
     def _logits(self, op: Logits, matrix: PackedMatrix) -> None:
-        key = self._form_key(matrix)
+        """Always in bf16: nothing comes after to even an error out. It makes a fifth of all that int8 costs in exactness, and
+        few rows want logits."""
+        key = self._form_of(matrix, records.HALVES)
         forms = [] if key is None else [self._final.form(_FINAL, key)]
         norm = self._norm(op.src, op.src, op.norm, op.eps, forms)
         norm.dst = self._final[_FINAL]
