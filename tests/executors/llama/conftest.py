@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,13 +53,3 @@ def tiny_config(**changes: Any) -> LlamaConfig:
         "num_threads": 1,
     }
     return LlamaConfig(**(usual | changes))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _quiet_exit() -> Iterator[None]:
-    """llama_cpp opens /dev/null twice when it is imported and never closes it, of which Python complains at the end."""
-    yield
-    utils = sys.modules.get("llama_cpp._utils")
-    for name in ("outnull_file", "errnull_file"):
-        if hasattr(utils, name):
-            getattr(utils, name).close()
