@@ -84,9 +84,9 @@ def test_what_goes_wrong_is_one_line(hub: FakeHub, tmp_path: Path, words: tuple[
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_stopped_in_the_middle_of_a_file_it_goes_on_there(hub: FakeHub, tmp_path: Path, how: signal.Signals) -> None:
-    data = gguf() + os.urandom(24 * MIB)
+    data = gguf() + os.urandom(48 * MIB)
     hub.add("org/large", {"m.Q4_0.gguf": data})
-    hub.faults = [Fault("cdn ", times=-1, bytes_per_s=3 * MIB)]  # each of eight connections
+    hub.faults = [Fault("cdn ", times=-1, bytes_per_s=2 * MIB)]  # each of eight connections: three seconds for all of it
     sent = []
     for _ in range(2):
         hub.seen.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -18,22 +17,32 @@ from publican.executors.native.cpu.library import Engine
 from publican.executors.native.cpu.threads import num_physical_cores
 
 
-def num_threads_of_process() -> int:
-    return len(os.listdir("/proc/self/task"))
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_threads_end_with_the_engine(library: Any) -> None:
-    before = num_threads_of_process()
-    engine = Engine(library, 9)
-    assert num_threads_of_process() == before + 8
-    engine.close()
-    engine.close()
-    assert num_threads_of_process() == before
-    forgotten = Engine(library, 4)
-    del forgotten
-    gc.collect()
-    assert num_threads_of_process() == before
+    """In a process of its own: threads of other tests come and go in this one."""
+    subprocess.run([sys.executable, "-c", _COUNTING, library._name], check=True, timeout=60)
+
+
+_COUNTING = """
+import gc, os, sys
+from pathlib import Path
+from publican.executors.native.cpu.library import Engine, load_library
+
+def num_threads():
+    return len(os.listdir("/proc/self/task"))
+
+library = load_library(Path(sys.argv[1]))
+before = num_threads()
+engine = Engine(library, 9)
+assert num_threads() == before + 8
+engine.close()
+engine.close()
+assert num_threads() == before
+forgotten = Engine(library, 4)
+del forgotten
+gc.collect()
+assert num_threads() == before
+"""
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
