@@ -50,7 +50,7 @@ def serving(tmp_path: Path, *args: str, env: dict[str, str] | None = None, wait:
     port, stream_port = free_port(), free_port()
     log = tmp_path / f"serve-{port}.log"
     command = [sys.executable, "-m", "publican", "serve", *args, "--port", str(port), "--stream-port", str(stream_port)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PUBLICAN_")} | (env or {})
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PUBLICAN_", "HF_"))} | (env or {})
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, cwd=tmp_path, env=environment)
     running = Running(process, port, stream_port, log)
