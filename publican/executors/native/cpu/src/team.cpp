@@ -136,21 +136,28 @@ uint64_t Team::wait_for_end_of(uint64_t phase) const {
     return now;
 }
 
-// Waits until job_ is not `seen`. False when the team is closing.
-bool Team::wait_for_job(unsigned seen) {
+// Waits until job_ is not `seen`, and notes the job that it saw: one that comes between looking and noting is not lost.
+// False when the team is closing.
+bool Team::wait_for_job(unsigned &seen) {
+    const auto is_new = [&] {
+        const unsigned job = job_.load();
+        const bool differs = job != seen;
+        seen = job;
+        return differs;
+    };
     for (int spins = 0; spins < kSpins; spins++) {
-        if (job_.load(std::memory_order_acquire) != seen) return !closing_.load();
+        if (is_new()) return !closing_.load();
         pause();
     }
     const auto end = std::chrono::steady_clock::now() + kYieldFor;
     while (std::chrono::steady_clock::now() < end) {
-        if (job_.load(std::memory_order_acquire) != seen) return !closing_.load();
+        if (is_new()) return !closing_.load();
         std::this_thread::yield();
     }
     std::unique_lock<std::mutex> lock(mutex_);
     // Sequentially consistent on both sides: either `run` sees this thread asleep, or this thread sees the new job.
     num_asleep_.fetch_add(1);
-    wake_.wait(lock, [&] { return job_.load() != seen; });
+    wake_.wait(lock, is_new);
     num_asleep_.fetch_sub(1);
     return !closing_.load();
 }
@@ -158,7 +165,6 @@ bool Team::wait_for_job(unsigned seen) {
 void Team::work(int worker) {
     unsigned seen = 0;
     while (wait_for_job(seen)) {
-        seen = job_.load();
         // First inside, then look: a run that is closed is left alone, and one that is open waits for who is inside.
         num_inside_.fetch_add(1);
         if (open_.load()) participate(worker);

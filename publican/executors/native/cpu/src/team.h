@@ -61,7 +61,7 @@ class Team {
     bool take_from(Share &share, uint64_t phase, int64_t length, int64_t count, Span &span);
     uint64_t next_with_items(uint64_t phase) const;
     uint64_t wait_for_end_of(uint64_t phase) const;
-    bool wait_for_job(unsigned seen);
+    bool wait_for_job(unsigned &seen);
     void stop();
 
     const int num_workers_;
