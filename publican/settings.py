@@ -20,6 +20,7 @@ from publican.core.errors import SettingsError
 
 FILE_NAME = "publican.toml"
 PREFIX = "PUBLICAN_"
+_OF_THE_TESTS = "PUBLICAN_TEST_"
 
 
 class Settings(BaseModel):
@@ -87,10 +88,15 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """The effective values, and where each came from: ``default``, ``publican.toml``, ``PUBLICAN_PORT``, ``--port``."""
+    """The effective values, and where each came from: ``default``, ``publican.toml``, ``PUBLICAN_PORT``, ``--port``.
+
+    `warnings` are sentences about variables that look like settings and are none. They are not refused, as unknown keys of the
+    file are: a variable may be somebody else's (Kubernetes makes PUBLICAN_SERVICE_HOST for a service of that name).
+    """
 
     values: Settings
     sources: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 def flag_of(name: str) -> str:
@@ -120,13 +126,13 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], folder: Path, con
         for name, value in _read_file(path).items():
             values[name], sources[name] = value, str(path)
     for name in Settings.model_fields:
-        if variable_of(name) in environ:
-            values[name], sources[name] = _from_text(name, environ[variable_of(name)]), variable_of(name)
+        if _is_given(text := environ.get(variable_of(name))):
+            values[name], sources[name] = _from_text(name, text), variable_of(name)
     for name, value in flags.items():
         if _is_given(value):
             values[name], sources[name] = value, flag_of(name)
     try:
-        return LoadedSettings(Settings.model_validate(values), sources)
+        return LoadedSettings(Settings.model_validate(values), sources, _strangers(environ))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
@@ -164,10 +170,27 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid TOML: {error}.") from None
     for name in values:
         if name not in Settings.model_fields:
-            near = difflib.get_close_matches(name, Settings.model_fields, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
+            near = _nearest(name)
+            hint = f"; did you mean {near!r}?" if near else "."
             raise SettingsError(f"{path}: there is no setting {name!r}{hint}")
     return {name: value for name, value in values.items() if _is_given(value)}
+
+
+def _strangers(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence for each variable with our prefix that is no setting."""
+    known = {variable_of(name) for name in Settings.model_fields}
+    sentences = []
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX) and variable not in known and not variable.startswith(_OF_THE_TESTS):
+            near = _nearest(variable.removeprefix(PREFIX).lower())
+            hint = f"; did you mean {variable_of(near)}?" if near else "; 'publican config' names them all."
+            sentences.append(f"The variable {variable:.80} is no setting{hint}")
+    return tuple(sentences)
+
+
+def _nearest(name: str) -> str | None:
+    """The setting that was meant by a misspelt name, as far as that can be guessed."""
+    return next(iter(difflib.get_close_matches(name, Settings.model_fields, 1)), None)
 
 
 def _is_given(value: Any) -> bool:
@@ -176,10 +199,8 @@ def _is_given(value: Any) -> bool:
 
 
 def _from_text(name: str, text: str) -> Any:
-    """An environment variable's text; lists are separated by commas, and empty text is nothing."""
-    if name == "cors_origins":
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    return text if _is_given(text) else Settings.model_fields[name].default
+    """An environment variable's text; lists are separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if name == "cors_origins" else text
 
 
 def data_dir(environ: Mapping[str, str], home: Path) -> Path:

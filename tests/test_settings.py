@@ -77,6 +77,25 @@ def test_a_blank_key_is_no_key(tmp_path, blank):
     assert load(tmp_path, api_key=blank).values.api_key is None
 
 
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_variable_leaves_the_file_in_force(tmp_path, blank):
+    """Compose files hand on variables that nobody has set: a key in the file must not go away by that."""
+    toml = "api_key = 'hunter2'\nport = 5001\ncors_origins = ['http://a']"
+    env = dict.fromkeys(("PUBLICAN_API_KEY", "PUBLICAN_PORT", "PUBLICAN_CORS_ORIGINS"), blank)
+    loaded = load(tmp_path, toml, env)
+    assert loaded.values.api_key is not None
+    assert (loaded.values.port, loaded.values.cors_origins) == (5001, ("http://a",))
+    assert loaded.sources["api_key"] == str(tmp_path / "publican.toml")
+
+
+def test_a_variable_that_is_no_setting_is_said(tmp_path):
+    env = {"PUBLICAN_PROT": "1", "PUBLICAN_WXYZ": "", "PUBLICAN_PORT": "5001", "PUBLICAN_TEST_MODEL": "x", "PUBLICAN": "y"}
+    first, second = load(tmp_path, env=env).warnings
+    assert first == "The variable PUBLICAN_PROT is no setting; did you mean PUBLICAN_PORT?"
+    assert second == "The variable PUBLICAN_WXYZ is no setting; 'publican config' names them all."
+    assert load(tmp_path, env={"PUBLICAN_PORT": "5001", "HOME": "/"}).warnings == ()
+
+
 def test_a_named_file_must_exist(tmp_path):
     with pytest.raises(SettingsError, match="cannot be read"):
         settings.load({}, {}, tmp_path, tmp_path / "none.toml")

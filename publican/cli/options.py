@@ -58,9 +58,12 @@ def _choices(annotation: Any) -> list[str]:
 
 
 def load_settings(flags: dict[str, Any]) -> settings.LoadedSettings:
-    """The settings of this run. Raises SettingsError."""
+    """The settings of this run; what was perhaps misspelt is said on stderr. Raises SettingsError."""
     config = flags.pop("config", None)
-    return settings.load(flags, os.environ, Path.cwd(), config)
+    loaded = settings.load(flags, os.environ, Path.cwd(), config)
+    for warning in loaded.warnings:
+        click.echo(f"{click.style('warning', fg='yellow', bold=True)}: {warning}", err=True)
+    return loaded
 
 
 def models_dir(values: settings.Settings) -> Path:

@@ -54,6 +54,14 @@ def test_config_says_where_each_value_came_from(tmp_path, monkeypatch):
     assert "hunter2" not in done.output
 
 
+def test_a_misspelt_variable_is_a_line_on_stderr(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(_group, ["config"], env={"PUBLICAN_PROT": "1"})
+    assert done.exit_code == 0
+    assert "did you mean PUBLICAN_PORT?" in done.stderr
+    assert "PROT" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("args", "status", "says"),
     [
