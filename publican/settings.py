@@ -126,7 +126,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], folder: Path, con
         for name, value in _read_file(path).items():
             values[name], sources[name] = value, str(path)
     for name in Settings.model_fields:
-        if _is_given(text := environ.get(variable_of(name))):
+        if _is_given(text := environ.get(variable_of(name), "")):
             values[name], sources[name] = _from_text(name, text), variable_of(name)
     for name, value in flags.items():
         if _is_given(value):

@@ -27,8 +27,8 @@ Every setting can be given in three places; the later one wins, and `publican co
 2. the environment: `PUBLICAN_CTX=8192`
 3. a flag: `--ctx 8192`
 
-A value that is blank says nothing, wherever it stands. An unknown key in the file is an error, and an unknown `PUBLICAN_…` variable
-a warning.
+A value that is blank says nothing, wherever it stands. An unknown key in the file is an error, and an unknown `PUBLICAN_…`
+variable a warning.
 
 ```toml
 # publican.toml of a host with friends
