@@ -73,7 +73,14 @@ def engine_of(chosen: Chosen) -> EngineName:
 
 
 def make_planner(model: ShapedModel, engine: EngineName, options: LoadOptions, devices: Devices) -> Planner:
-    """The planner of `model`, with what `options` say about dividing."""
+    """The planner of `model`, with what `options` say about dividing.
+
+    Raises:
+        SettingsError: they leave no room on any GPU.
+    """
+    split = options.gpu_split[: len(devices.gpus)]
+    if split and engine in ("cuda", "llama") and not any(split):
+        raise SettingsError("--gpu-split gives nothing to the GPUs that are here; give one of them room, or leave it out.")
     return Planner(engine, model.spec, model.weights, devices, Cut(options.gpu_layers, options.gpu_split))
 
 

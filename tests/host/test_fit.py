@@ -116,6 +116,14 @@ def test_layers_and_splits_for_libllama():
     assert fitted("llama-2-70b", LLAMA, (24, 24), gpu_split=(14, 20)).gpu_split == (14, 20)
 
 
+@pytest.mark.parametrize("chosen", [CUDA, LLAMA])
+@pytest.mark.parametrize("split", [(0.0,), (0.0, 0.0), (0.0, 0.0, 20.0)])
+def test_a_split_that_gives_no_card_anything_is_refused(chosen, split):
+    with pytest.raises(SettingsError, match="--gpu-split gives nothing"):
+        fitted(chosen=chosen, gpus=(24, 24)[: len(split)], gpu_split=split)
+    assert fitted(chosen=CPU, gpus=(24, 24), gpu_split=split).plan.fits
+
+
 def test_more_context_than_the_model_was_made_for():
     it = fitted(context_len=8_192)
     assert it.rope is not None
