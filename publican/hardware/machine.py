@@ -19,7 +19,7 @@ class Machine:
     """Attributes:
     num_cores: physical cores that this process may run on; compute threads beyond them only get in each other's way.
     total_bytes: memory in all; `available_bytes`: what could be taken now without swapping.
-    gpus: in the order of the PCI bus; `gpu_note` says why there are none, or not all.
+    gpus: in the order in which CUDA numbers them here; `gpu_note` says why there are none, or not all.
     """
 
     num_cores: int

@@ -6,7 +6,7 @@ reads; blocks for milliseconds, or up to a second where the driver has to wake u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -57,13 +57,14 @@ def read_gpus(nvml: Nvml | None, ram: tuple[int, int], visible: str | None = Non
 
     Args:
         ram: the machine's memory, in all and available: a unified GPU has that.
-        visible: CUDA_VISIBLE_DEVICES: indices or beginnings of UUIDs; None is all.
+        visible: CUDA_VISIBLE_DEVICES: indices or beginnings of UUIDs; None is all. What is found is in that order, which is
+            the one that engines number cards in.
     """
     if nvml is None:
         return Gpus(note="NVIDIA GPUs were not looked for: install nvidia-ml-py to have them seen.")
     try:
         with _session(nvml):
-            gpus = [gpu for gpu in _all(nvml, ram) if _is_visible(gpu, visible)]
+            gpus = _visible(list(_all(nvml, ram)), visible)
     except nvml.NVMLError as error:
         return Gpus(note=f"No NVIDIA GPU can be seen ({error}).")
     if not gpus:
@@ -146,8 +147,14 @@ def _text(name: str | bytes) -> str:
     return name.decode(errors="replace") if isinstance(name, bytes) else name
 
 
-def _is_visible(gpu: Gpu, visible: str | None) -> bool:
+def _visible(gpus: Sequence[Gpu], visible: str | None) -> list[Gpu]:
+    """As CUDA reads CUDA_VISIBLE_DEVICES: in the order of the names, and nothing from the first on that names no card."""
     if visible is None:
-        return True
-    names = [name.strip() for name in visible.split(",") if name.strip()]
-    return any(name == str(gpu.index) or (not name.isdigit() and gpu.uuid.startswith(name)) for name in names)
+        return list(gpus)
+    seen: list[Gpu] = []
+    for name in (part.strip() for part in visible.split(",") if part.strip()):
+        named = [gpu for gpu in gpus if name == str(gpu.index) or (not name.isdigit() and gpu.uuid.startswith(name))]
+        if not named or named[0] in seen:
+            break
+        seen += named
+    return seen

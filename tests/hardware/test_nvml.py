@@ -40,7 +40,18 @@ def test_memory_that_is_shared_with_the_processor():
 
 @pytest.mark.parametrize(
     ("visible", "seen"),
-    [(None, [0, 1]), ("1", [1]), ("0,1", [0, 1]), ("GPU-b", [1]), ("", []), ("-1", []), ("NoDevFiles", [])],
+    [
+        (None, [0, 1]),
+        ("1", [1]),
+        ("0,1", [0, 1]),
+        ("1, 0", [1, 0]),
+        ("GPU-b,0", [1, 0]),
+        ("0,7,1", [0]),
+        ("GPU-b", [1]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+    ],
 )
 def test_only_what_cuda_leaves_visible(visible, seen):
     nvml = FakeNvml(Card(uuid="GPU-aaaa"), Card(uuid="GPU-bbbb"))
