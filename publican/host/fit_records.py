@@ -38,7 +38,7 @@ def read_records(folder: Path) -> tuple[Record, ...]:
         if path.stat().st_size > _MAX_BYTES:
             return ()
         return tuple(_record(each) for each in json.loads(path.read_text("utf-8"))[:_MOST])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return ()
 
 

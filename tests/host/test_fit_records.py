@@ -34,7 +34,11 @@ def test_a_hundred_are_enough(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "{}", "[1]", '[{"model": 1}]', "null", "[" * 100_000, '[{"model": "m", "measured": 3}]', "9" * (2 << 20)]
+    "text",
+    [
+        *("", "{", "{}", "[1]", '[{"model": 1}]', "null", "[" * 100_000, '[{"model": "m", "measured": 3}]', "9" * (2 << 20)),
+        '[{"model": "m", "loader": "native", "num_tokens": Infinity, "when_s": 1, "measured": []}]',
+    ],
 )
 def test_a_damaged_file_costs_the_records_and_no_more(tmp_path: Path, text: str):
     (tmp_path / ".fit.json").write_text(text)
