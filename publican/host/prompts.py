@@ -76,6 +76,10 @@ class Prompter:
         """The text of `prompt`. Raises InvalidRequest with the template's own complaint."""
         return await asyncio.to_thread(self._template.render, prompt)
 
+    def _rendered(self, prompt: ChatPrompt) -> tuple[str, Style]:
+        """Both on one thread: a template that came with a request is compiled for either."""
+        return self._template.render(prompt), self._template.style(prompt)
+
     async def _encode_text(self, text: str, add_bos: bool) -> list[TokenId]:
         text = _LONE_SURROGATE.sub("\ufffd", text)
         if len(text) < _LONG_CHARS:
@@ -101,9 +105,8 @@ class Prompter:
         prompt, sampling, wanted = request.prompt, request.sampling, request.wanted
         if not isinstance(prompt, ChatPrompt):
             return Prepared(self._fitting(request, await self.encode(prompt)), self.tokenised(sampling), wanted)
-        text = await self.render(prompt)
+        text, style = await asyncio.to_thread(self._rendered, prompt)
         tokens = self._fitting(request, tuple(await self._encode_text(text, add_bos=True)))
-        style = self._template.style(prompt)
         reading = reading_of(request, prompt, style, text)
         if reading is not None:
             sampling = constrained(sampling, prompt, style, reading.opened, reading.closed)

@@ -64,6 +64,9 @@ class ChatTemplates:
         bos, eos: the texts of the tokens that templates call `bos_token` and `eos_token`.
         fallback: the built-in template to use if the model has none of its own.
 
+    Attributes:
+        source: the template that is used unless another is asked for.
+
     Raises:
         SettingsError: what `ways` chooses is not to be had.
     """
@@ -71,12 +74,12 @@ class ChatTemplates:
     def __init__(self, named: Mapping[str, str], bos: str, eos: str, fallback: str, ways: Ways = Ways()) -> None:
         self._named = dict(named)
         self._tokens = bos, eos
-        self._fallback = fallback
         self._ways = ways
         self._compiled: dict[str, _Compiled] = {}
         self._lock = threading.Lock()
         if ways.template:
             self._named[DEFAULT] = self._chosen(ways.template)
+        self.source = self._named.get(DEFAULT) or built_in_source(fallback)
         self._style_of(self.source)
 
     def _chosen(self, name: str) -> str:
@@ -97,11 +100,6 @@ class ChatTemplates:
     @property
     def eos(self) -> str:
         return self._tokens[1]
-
-    @property
-    def source(self) -> str:
-        """The template that is used unless another is asked for."""
-        return self._named.get(DEFAULT) or built_in_source(self._fallback)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,8 +154,7 @@ class ChatTemplates:
         ways = self._ways
         chosen = (ways.calls, ways.thoughts) if source == self.source or source in self._named.values() else ("", "")
         style = style_of(source, ways.special, ways.name, *chosen)
-        if style.sees_special(style.marks):
-            _ = style.hidden  # made here, on a thread
+        _ = style.hidden  # made here, on a thread
         return style
 
     def _compile(self, source: str) -> _Compiled:

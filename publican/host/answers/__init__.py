@@ -7,5 +7,5 @@
     forcing              a demanded call as a grammar
     events.AnswerEvents  the events of a request, as its caller reads them; event loop
 
-Work per character is constant; text is held back only for as long as it could still be a mark.
+Work per character is bounded; text is held back only for as long as it could still be a mark.
 """

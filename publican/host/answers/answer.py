@@ -22,6 +22,9 @@ from publican.host.answers.thoughts import Tags
 
 Part = Delta | ToolCallDelta
 
+_MOST_STRAYS = 64
+"""Marks of one answer that turn out to begin no call. To find that out may take reading on to its end, so the rest are text."""
+
 
 class Answer:
     """One choice, number `index`."""
@@ -117,7 +120,7 @@ class Answer:
 
     def _read_body(self, format: CallFormat) -> Step[None]:
         """Text and calls. White space between the two belongs to neither."""
-        source = self._source
+        source, num_strays = self._source, 0
         opens = Marks(format.opens)
         if format.bare:
             yield from source.skip_space()
@@ -131,9 +134,11 @@ class Answer:
                 return
             source.at = len(space)
             source.commit()
-            if not (yield from self._read_calls(format)):
-                source.take(len(mark))
-                self._said(space + source.commit())
+            if num_strays < _MOST_STRAYS and (yield from self._read_calls(format)):
+                continue
+            num_strays += 1
+            source.take(len(mark))
+            self._said(space + source.commit())
 
     def _read_calls(self, format: CallFormat) -> Step[bool]:
         """Read the calls that begin here, and white space behind them. False: there are none, and nothing was read."""

@@ -43,8 +43,10 @@ def constrained(
     its stead. `opened`: the prompt ends within a thought, which comes to its end first;
     `closed`: with a thought that is over, and no other follows.
     """
-    lark = Lark(style.special)
-    body = _body(lark, sampling, prompt, style, opened is not None)
+    if not demanded(prompt) and not (can_join(sampling) and (opened is not None or offered(prompt))):
+        return sampling
+    lark = Lark(style.special, style.hidden)
+    body = _body(lark, sampling, prompt, style)
     if not body:
         return sampling
     if opened is not None:
@@ -55,13 +57,11 @@ def constrained(
     return replace(sampling, grammar=lark.grammar(body), json_schema="", regex="", choice=())
 
 
-def _body(lark: Lark, sampling: SamplingParams, prompt: ChatPrompt, style: Style, thinks: bool) -> str:
-    """What comes after a thought; empty if that is free, or said by the request in a way that cannot be put together."""
+def _body(lark: Lark, sampling: SamplingParams, prompt: ChatPrompt, style: Style) -> str:
+    """What comes after a thought; empty if the request says it in a way that cannot be put together."""
     tools, most = demanded(prompt), most_calls(prompt)
     if tools:
         return style.format.demand(lark, tools, most)
-    if not can_join(sampling) or not (thinks or offered(prompt)):
-        return ""
     answer = (
         lark.one_of([lark.rule(lark.text(c) or '""') for c in sampling.choice]) if sampling.choice else _json(lark, sampling)
     )

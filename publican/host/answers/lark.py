@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from publican.core.ids import TokenId
+from publican.host.answers.marks import Marks
 
 _LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "lenient": True}
 """One way to write white space, that of Hugging Face's templates; and what a schema wants beyond our means is let go."""
@@ -18,21 +18,24 @@ class Lark:
 
     Args:
         special: the ids of special tokens by their texts. Such a token is not its text: a grammar must name it.
+        marks: those texts, to be found.
     """
 
-    def __init__(self, special: Mapping[str, TokenId]) -> None:
+    def __init__(self, special: Mapping[str, TokenId], marks: Marks) -> None:
         self._special = special
-        names = sorted(filter(None, special), key=len, reverse=True)
-        self._split = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
+        self._marks = marks
         self._rules: list[str] = []
+        self._named: set[str] = set()
 
     def text(self, text: str) -> str:
         """An expression for exactly `text`."""
-        parts = self._split.split(text) if self._split else [text]
-        return " ".join(self._part(part) for part in parts if part)
-
-    def _part(self, part: str) -> str:
-        return f"<[{self._special[part]}]>" if part in self._special else quoted(part)
+        parts: list[str] = []
+        at = 0
+        while met := self._marks.find(text, at):
+            parts += [quoted(text[at : met.at])] if met.at > at else []
+            parts.append(f"<[{self._special[met.mark]}]>")
+            at = met.at + len(met.mark)
+        return " ".join([*parts, quoted(text[at:])] if at < len(text) else parts)
 
     def sequence(self, *expressions: str) -> str:
         """One after the other; empty ones are left out."""
@@ -47,11 +50,13 @@ class Lark:
     def once(self, name: str, body: str) -> str:
         """A rule by a name of its own, which is no name of `rule`'s kind; made the first time only."""
         if not self.has(name):
+            self._named.add(name)
             self._rules.append(f"{name}: {body}")
         return name
 
     def has(self, name: str) -> bool:
-        return any(rule.startswith(f"{name}:") for rule in self._rules)
+        """Whether `once` made it."""
+        return name in self._named
 
     def pattern(self, pattern: str) -> str:
         """The name of a rule for a regular expression, without its slashes."""
@@ -59,8 +64,8 @@ class Lark:
 
     def up_to(self, end: str, most: int | None = None) -> str:
         """An expression for any text (of so many characters at most) and the first `end` after it."""
-        if self._split and (met := self._split.search(end)):  # what stands before the token is a part of any text
-            return f"{self.rule(_any(most, met.start()))} {self.text(end[met.start() :])}"
+        if met := self._marks.find(end):  # what stands before the token is a part of any text
+            return f"{self.rule(_any(most, met.at))} {self.text(end[met.at :])}"
         return self.rule(_any(most), f"[suffix={quoted(end)}]")
 
     def json(self, schema: Mapping[str, Any]) -> str:

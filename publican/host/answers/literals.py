@@ -16,7 +16,8 @@ from publican.host.answers.source import Source, Step
 PYTHON_QUOTES = ('"""', "'''", '"', "'")
 _MAX_DEPTH = 64
 _SPACE = re.compile(r"\s*")
-_NUMBER = re.compile(r"[-+]?(\d[\d_]*)?\.?\d+([eE][-+]?\d+)?\.?(?![\w.])")
+_NUMBER = re.compile(r"[-+]?(\d++(_++\d++)*+(\.\d++)?+|\.\d++)([eE][-+]?\d++)?+\.?+(?![\w.])")
+"""Possessive, so that a long row of digits that is none takes no longer than one that is."""
 _WORD = re.compile(r"[\w$][\w$.\-]*")
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "none": None, "undefined": None}
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|[\s\S])")

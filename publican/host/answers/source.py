@@ -20,6 +20,7 @@ Step = Generator[None, None, T]
 """A piece of reading that gives a T in the end."""
 
 SPACE = " \t\r\n"
+_MOST_SIDE_BY_SIDE = 8
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
 
 
@@ -93,6 +94,21 @@ class Source:
             if mark or not marks.may_begin(self.text, self.at) or not (yield from self.more()):
                 self.at += len(mark)
                 return mark
+
+    def run_of(self, marks: Marks) -> Step[bool]:
+        """Read the marks that stand side by side here, and the white space between them; whether there was one.
+
+        No format has as many as are read at most: a model that repeats one for ever is not followed to the end each time.
+        """
+        met = False
+        for _ in range(_MOST_SIDE_BY_SIDE):
+            before = self.at
+            yield from self.skip_space()
+            if not (yield from self.one_of(marks)):
+                self.at = before
+                break
+            met = True
+        return met
 
     def pass_until(self, marks: Marks, out: Callable[[str], None]) -> Step[str]:
         """Like `until`, but what stands before the mark is given to `out` as it comes; the mark, empty at the end."""

@@ -42,7 +42,7 @@ class Style:
 
     @cached_property
     def hidden(self) -> Marks:
-        """The special tokens as marks. Made once: it takes a while where there are thousands."""
+        """The special tokens as marks. Made once, on a thread: it takes a while where there are thousands."""
         return Marks(self.special)
 
     def sees_special(self, marks: Collection[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -125,6 +126,18 @@ def test_calls_as_models_slip(format, text: str, calls: list[str]) -> None:
 )
 def test_what_only_looks_like_calls(format, text: str) -> None:
     assert read_at_every_cut(calling(format), text).plain == (text, "", [])
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
+@pytest.mark.parametrize("behind", ["", " ", "{", "roll(", "x\n"])
+def test_a_model_that_repeats_a_mark_costs_no_more_than_another(format, behind: str) -> None:
+    """Each mark of them once was read from to the end of the answer: seconds in which nobody else was answered."""
+    text = (format.opens[0] + behind) * 3_000 if format.opens else ""
+    began_s = time.process_time()
+    found = read(calling(format), [text[at : at + 20] for at in range(0, len(text), 20)])
+    assert time.process_time() - began_s < 4
+    if format is not CHANNELS and behind in ("", " "):
+        assert found.plain == (text, "", [])
 
 
 @settings(max_examples=300, deadline=None)

@@ -175,6 +175,23 @@ def test_bounds_are_kept(format: CallFormat, as_tokens: bool) -> None:
 
 
 @by_format
+def test_a_grammar_grows_as_its_tools_do(format: CallFormat) -> None:
+    def length(num_parameters: int) -> int:
+        properties = {f"parameter{at:04}": {"type": "string"} for at in range(num_parameters)}
+        tool = Tool("f", "", {"type": "object", "properties": properties})
+        prompt = ChatPrompt((Message("user", "Hi"),), tools=(tool,), tool_choice=tool)
+        return len(constrained(SamplingParams(), prompt, Style((), format), None).grammar)
+
+    assert length(400) - length(200) < 1.2 * (length(200) - length(0))
+
+
+def test_an_answer_of_which_nothing_is_demanded_has_no_grammar_prepared() -> None:
+    style = Style(special=special_texts(vocabulary(["<tool_call>"])))
+    assert constrained(SamplingParams(), chat("auto"), style, None) == SamplingParams()
+    assert "hidden" not in vars(style)
+
+
+@by_format
 def test_digits_end(format: CallFormat) -> None:
     for bounds in ({}, {"minimum": 2}):
         tool = Tool("roll", "", {"type": "object", "properties": {"sides": {"type": "integer", **bounds}}})

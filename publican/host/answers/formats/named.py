@@ -70,7 +70,7 @@ class NamedFormat:
         num_calls = 0
         while True:
             before = source.at
-            if not (yield from _run_of(source, self._opening)) or not (yield from self._read_call(source, sink)):
+            if not (yield from source.run_of(self._opening)) or not (yield from self._read_call(source, sink)):
                 source.at = before
                 break
             num_calls += 1
@@ -84,7 +84,7 @@ class NamedFormat:
         sink.begin(name)
         yield from json_text.pass_value(source, self._closing, sink.arguments)
         sink.end()
-        yield from _run_of(source, self._closing)
+        yield from source.run_of(self._closing)
         return True
 
     def _read_name(self, source: Source) -> Step[str]:
@@ -123,15 +123,3 @@ class NamedFormat:
         number = f"{lark.text(':')} {lark.pattern('[0-9]{1,3}')}" if self.numbered else ""
         head, middle, tail = lark.text(self.head + tool.name), lark.text(self.middle), lark.text(self.tail)
         return lark.rule(lark.sequence(head, number, middle, lark.json(arguments_schema(tool)), tail))
-
-
-def _run_of(source: Source, marks: Marks) -> Step[bool]:
-    """Read marks and the white space between them; whether there was one. White space behind the last is not read."""
-    met = False
-    while True:
-        before = source.at
-        yield from source.skip_space()
-        if not (yield from source.one_of(marks)):
-            source.at = before
-            return met
-        met = True

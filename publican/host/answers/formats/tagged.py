@@ -91,7 +91,9 @@ class TaggedFormat:
     def read(self, source: Source, sink: Sink) -> Step[bool]:
         num_calls = 0
         while True:
-            end = yield from self._pass_sections(source)
+            yield from source.run_of(self._sections)
+            end = source.at
+            yield from source.skip_space()
             if not (yield from source.one_of(self._calling)) or not (yield from self._read_call(source, sink)):
                 source.at = end
                 break
@@ -99,14 +101,6 @@ class TaggedFormat:
         if num_calls:
             source.commit()
         return num_calls > 0
-
-    def _pass_sections(self, source: Source) -> Step[int]:
-        """Read marks around calls, and white space; where the last of the marks ended."""
-        while True:
-            end = source.at
-            yield from source.skip_space()
-            if not (yield from source.one_of(self._sections)):
-                return end
 
     def _read_call(self, source: Source, sink: Sink) -> Step[bool]:
         name, mark = yield from source.until(self._behind_name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,12 @@ from publican.host.answers.lark import Lark
 from publican.host.answers.schema import choices_of, max_len_of, parameter_schema, properties, required, required_of, types_of
 
 _INTEGER = r"-?(0|[1-9][0-9]{0,17})"
-_NUMBER = _INTEGER + r"(\.[0-9]{1,17})?"
-_STRING = r'"([^"\\\x00-\x1f]|\\[^\x00-\x1f])*"'
+_PATTERNS = {
+    "string": r'"([^"\\\x00-\x1f]|\\[^\x00-\x1f])*"',
+    "integer": _INTEGER,
+    "number": _INTEGER + r"(\.[0-9]{1,17})?",
+}
+_SIMPLE = ("string", "integer", "number", "boolean", "null")
 _MAX_DEPTH = 4
 _AS_JSON = ("string", "integer", "number")
 """What looks the same in JSON, so that its bounds can be kept."""
@@ -75,13 +79,14 @@ class ValueStyle:
         def one(name: str, comma: bool) -> str:
             return lark.sequence(lark.text(f"{self.comma if comma else ''}{head(name)}"), values[name])
 
-        def rest(names: Sequence[str]) -> list[str]:
-            return [one(name, comma=True) if name in must else f"({one(name, comma=True)})?" for name in names]
-
+        rest, starts = "", []
+        for name in reversed(names):  # each from what may follow it, so that the grammar grows as fast as their number
+            starts.append(lark.sequence(one(name, comma=False), rest))
+            again = one(name, comma=True) if name in must else f"({one(name, comma=True)})?"
+            rest = lark.rule(lark.sequence(again, rest))
         if not names or names[0] in must:
-            return lark.sequence(*(one(name, comma=False) for name in names[:1]), *rest(names[1:]))
-        starts = [lark.rule(lark.sequence(one(n, comma=False), *rest(names[i + 1 :]))) for i, n in enumerate(names)]
-        return f"({lark.one_of(starts)})?"
+            return starts[-1] if starts else ""
+        return f"({lark.one_of([lark.rule(start) for start in reversed(starts)])})?"
 
     def demand(self, lark: Lark, schema: Any, depth: int = 0) -> str:
         if not isinstance(schema, Mapping):
@@ -101,29 +106,33 @@ class ValueStyle:
         if kind in _AS_JSON and len(schema) > 1 and (kind != "string" or self.quote is None):
             return lark.json({**schema, "type": kind})
         if kind != "object":
-            return self._simple(lark).get(kind) or self._any(lark)
+            return self._simple(lark, kind) if kind in _SIMPLE else self._any(lark)
         members = schema.get("properties")
         if not isinstance(members, Mapping) or not members:
             return self._mapping(lark, self._any(lark))
         inside = self._members(lark, members, required_of(schema), self._key, depth)
         return lark.rule(lark.sequence(lark.text("{"), inside, lark.text("}")))
 
-    def _simple(self, lark: Lark) -> dict[str, str]:
-        true, false, null = map(lark.text, self.words)
-        text = f"/{_STRING}/" if self.quote is None else lark.sequence(lark.text(self.quote), lark.up_to(self.quote))
-        return {
-            "string": lark.once("text", text),
-            "integer": lark.once("integer", f"/{_INTEGER}/"),
-            "number": lark.once("number", f"/{_NUMBER}/"),
-            "boolean": lark.once("boolean", f"{true} | {false}"),
-            "null": lark.once("null", null),
-        }
+    def _simple(self, lark: Lark, kind: str) -> str:
+        """The rule for any value of `kind`, which is one of `_SIMPLE`."""
+        if lark.has(kind):
+            return kind
+        match kind:
+            case "string" if self.quote is not None:
+                body = lark.sequence(lark.text(self.quote), lark.up_to(self.quote))
+            case "boolean":
+                body = f"{lark.text(self.words[0])} | {lark.text(self.words[1])}"
+            case "null":
+                body = lark.text(self.words[2])
+            case _:
+                body = f"/{_PATTERNS[kind]}/"
+        return lark.once(kind, body)
 
     def _list(self, lark: Lark, item: str) -> str:
         return lark.rule(f'"[" ({item} ({lark.text(self.comma)} {item})*)? "]"')
 
     def _mapping(self, lark: Lark, value: str) -> str:
-        key = self._simple(lark)["string"] if self.quote is None else lark.once("key", r"/[A-Za-z_]\w*/")
+        key = self._simple(lark, "string") if self.quote is None else lark.once("key", r"/[A-Za-z_]\w*/")
         pair = lark.rule(f"{key} {lark.text(self.colon)} {value}")
         return lark.rule(f'"{{" ({pair} ({lark.text(self.comma)} {pair})*)? "}}"')
 
@@ -131,7 +140,7 @@ class ValueStyle:
         """Nested no deeper than models do it: a grammar of any depth would let them nest for ever."""
         if lark.has("any"):
             return "any"
-        simple = [self._simple(lark)[kind] for kind in ("string", "number", "boolean", "null")]
+        simple = [self._simple(lark, kind) for kind in _SIMPLE if kind != "integer"]
         value = lark.rule(" | ".join(simple))
         for _ in range(_MAX_DEPTH - 1):
             value = lark.rule(" | ".join((*simple, self._list(lark, value), self._mapping(lark, value))))
