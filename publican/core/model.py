@@ -51,8 +51,30 @@ class Rope:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixture:
+    """Feed-forward layers that are many small ones, the experts, of which each token goes through a few.
+
+    Attributes:
+        num_experts: in a layer; num_experts_per_token: of them, for each token.
+        ffn_size: of an expert; shared_ffn_size: of the one that every token goes through besides, 0 for none.
+        norm_topk_prob: the weights of a token's experts are made to add up to one.
+        layers: which layers are mixtures, the others being plain ones; empty means all.
+    """
+
+    num_experts: int
+    num_experts_per_token: int
+    ffn_size: int
+    shared_ffn_size: int = 0
+    norm_topk_prob: bool = True
+    layers: tuple[bool, ...] = ()
+
+    def has(self, layer: int) -> bool:
+        return not self.layers or self.layers[layer]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """The shape of a dense decoder.
+    """The shape of a decoder.
 
     Attributes:
         architecture: the family's name in `executors.native.families`: ``llama``, ``qwen2``, ``gemma3``, …
@@ -67,6 +89,7 @@ class ModelSpec:
         attention_softcap, final_softcap: c · tanh(x / c) on scores and on logits; 0 for none.
         embedding_scale, residual_scale, logit_scale: multipliers (Gemma, Granite); 1 for none.
         tied: the output matrix is the embedding.
+        mixture: of experts, in place of feed-forward layers; None for a dense model.
     """
 
     architecture: str
@@ -91,6 +114,7 @@ class ModelSpec:
     residual_scale: float = 1.0
     logit_scale: float = 1.0
     tied: bool = False
+    mixture: Mixture | None = None
 
 
 @dataclass(frozen=True, slots=True)
