@@ -80,9 +80,10 @@ def shape_named(name: str) -> ModelSpec:
     """Raises SettingsError with the shapes there are."""
     if name == "tiny":
         return _TINY
-    spec = SHAPES.get(_ALIASES.get(name, name))
+    dense = {known: spec for known, spec in SHAPES.items() if spec.mixture is None}  # random experts are nobody's choice
+    spec = dense.get(_ALIASES.get(name, name))
     if spec is None:
-        raise SettingsError(f"There is no shape {name!r}; there are {', '.join([*_ALIASES, *SHAPES, 'tiny'])}.")
+        raise SettingsError(f"There is no shape {name!r}; there are {', '.join([*_ALIASES, *dense, 'tiny'])}.")
     return spec
 
 

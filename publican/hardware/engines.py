@@ -134,7 +134,7 @@ def kept_bytes(engine: EngineName, weight: Weight, is_exact: bool = False) -> in
     """What is left of one weight when it is loaded."""
     if engine == "llama":
         return weight.num_bytes
-    if engine == "plain" or weight.is_vector:
+    if engine == "plain" or weight.is_vector or weight.is_router:
         return 4 * weight.num_numbers
     if weight.is_rebuilt:
         weight = replace(weight, bits=_REBUILT_BITS, is_dense=True)
@@ -182,6 +182,25 @@ def _num_cells(engine: EngineName, load: Load) -> int:
 
 def _scratch_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:
     """What a step of `chunk_len` tokens is worked out in."""
+    return _dense_scratch_bytes(engine, spec, load) + _mixture_scratch_bytes(engine, spec, load)
+
+
+def _mixture_scratch_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:
+    """What goes into each expert that a token takes, what is inside, and what comes out."""
+    if spec.mixture is None:
+        return 0
+    hidden, ffn = spec.hidden_size, spec.mixture.ffn_size
+    rows = load.chunk_len * spec.mixture.num_experts_per_token
+    match engine:
+        case "cuda":  # 16 bits, gate and up apart; what comes out in float32
+            return rows * (2 * (hidden + 3 * ffn) + 4 * hidden)
+        case "cpu":  # float32, and the forms that matrices of codes read
+            return int(rows * (4 * (hidden + ffn) + 1.6 * (hidden + ffn)))
+        case "plain" | "llama":
+            return rows * 4 * (hidden + 3 * ffn)
+
+
+def _dense_scratch_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:
     hidden, ffn = spec.hidden_size, spec.ffn_size
     q, kv = spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
     match engine:
@@ -198,16 +217,18 @@ def _scratch_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:
 
 
 def _unpacked_bytes(engine: EngineName, weight: Weight) -> int:
-    """Codes a byte each with float32 scales, before they are packed again; the file itself is only mapped."""
+    """Codes a byte each with float32 scales, before they are packed again; the file itself is only mapped. One expert's at a
+    time."""
+    num_numbers = weight.num_numbers // weight.num_experts
     match engine:
         case "llama":
             return 0
         case "plain":
-            return 2 * weight.num_numbers
+            return 2 * num_numbers
         case "cuda" if weight.is_dense:
-            return weight.num_bytes
+            return weight.num_bytes // weight.num_experts
         case _:
-            return 0 if weight.is_dense else int(1.3 * weight.num_numbers)
+            return 0 if weight.is_dense else int(1.3 * num_numbers)
 
 
 def _host_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:

@@ -6,9 +6,10 @@ Each row is a `config.json` in short: layers, width, feed-forward width, heads, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from publican.core.errors import ModelNotFound
-from publican.core.model import ModelSpec, Rope
+from publican.core.model import Mixture, ModelSpec, Rope
 
 
 def _shape(
@@ -17,6 +18,11 @@ def _shape(
     head_dim = hidden // heads[0]
     rope = Rope(theta, head_dim)
     return ModelSpec("llama", layers, hidden, ffn, *heads, head_dim, vocabulary, context, 1e-5, rope)
+
+
+def _mixture(shape: ModelSpec, architecture: str, mixture: Mixture, head_dim: int = 128) -> ModelSpec:
+    rope = Rope(1_000_000.0, head_dim)
+    return replace(shape, architecture=architecture, head_dim=head_dim, rope=rope, mixture=mixture)
 
 
 SHAPES: Mapping[str, ModelSpec] = {
@@ -36,6 +42,10 @@ SHAPES: Mapping[str, ModelSpec] = {
     "qwen2.5-14b": _shape(48, 5120, 13824, (40, 8), 152_064, 32_768, 1_000_000.0),
     "qwen2.5-32b": _shape(64, 5120, 27648, (40, 8), 152_064, 32_768, 1_000_000.0),
     "qwen2.5-72b": _shape(80, 8192, 29568, (64, 8), 152_064, 32_768, 1_000_000.0),
+    "mixtral-8x7b": _mixture(_shape(32, 4096, 14336, (32, 8), 32_000, 32_768), "mixtral", Mixture(8, 2, 14336)),
+    "mixtral-8x22b": _mixture(_shape(56, 6144, 16384, (48, 8), 32_768, 65_536), "mixtral", Mixture(8, 2, 16384)),
+    "qwen3-30b-a3b": _mixture(_shape(48, 2048, 6144, (32, 4), 151_936, 40_960), "qwen3moe", Mixture(128, 8, 768)),
+    "qwen3-235b-a22b": _mixture(_shape(94, 4096, 12288, (64, 4), 151_936, 40_960), "qwen3moe", Mixture(128, 8, 1536)),
 }
 
 

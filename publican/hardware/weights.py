@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from publican.core.model import Checkpoint, ModelSpec, TensorInfo
@@ -29,6 +29,8 @@ class Weight:
         is_dense: plain numbers, as they were trained.
         has_half_scales: scales and offsets are float16 in the file, and not products of several numbers.
         is_rebuilt: engines turn it into float16 when they load it (EXL3).
+        is_router: of a mixture of experts; native keeps those in float32.
+        num_experts: whose matrices lie side by side here; they are loaded one after another.
     """
 
     role: Role
@@ -41,6 +43,8 @@ class Weight:
     is_dense: bool = False
     has_half_scales: bool = False
     is_rebuilt: bool = False
+    is_router: bool = False
+    num_experts: int = 1
 
     @property
     def num_numbers(self) -> int:
@@ -65,6 +69,7 @@ _GGUF_CODES: Mapping[str, tuple[int, int]] = {
 }
 _DENSE_BITS: Mapping[str, int] = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
 _LAYER = re.compile(r"(?:^|\.)(?:blk|layers|h|blocks)\.(\d+)\.")
+_ROUTERS = re.compile(r"\.(?:ffn_gate_inp(?:_shexp)?|(?:mlp|block_sparse_moe)\.gate|mlp\.shared_expert_gate)\.weight$")
 _EMBEDDINGS = ("token_embd", "embed_tokens", "wte", "embed_in", "tok_embeddings")
 _OUTPUTS = ("output", "lm_head", "embed_out")
 
@@ -72,8 +77,15 @@ _OUTPUTS = ("output", "lm_head", "embed_out")
 def weights_of(checkpoint: Checkpoint) -> tuple[Weight, ...]:
     """Every weight that a text model keeps; what belongs to eyes and ears is left out."""
     if checkpoint.format == "gguf":
-        return tuple(_gguf_weight(info) for info in checkpoint.tensors.values())
+        return tuple(_placed(_gguf_weight(info), info) for info in checkpoint.tensors.values())
     return tuple(_folder_weights(checkpoint.tensors, checkpoint.quantization))
+
+
+def _placed(weight: Weight, info: TensorInfo) -> Weight:
+    """With what its name and its shape say of mixtures."""
+    if _ROUTERS.search(info.name):
+        return replace(weight, is_router=True)
+    return replace(weight, num_experts=info.shape[0]) if len(info.shape) == 3 else weight
 
 
 def described(spec: ModelSpec, bits: float, group_len: int = 128) -> tuple[Weight, ...]:
@@ -82,23 +94,39 @@ def described(spec: ModelSpec, bits: float, group_len: int = 128) -> tuple[Weigh
     Each group of `group_len` inputs has a float16 scale and a zero of `bits`, as GPTQ and AWQ have; with 0, `bits` are all
     there is (EXL2's are stated so). From 16 bits on everything is dense.
     """
-    hidden, q, kv = spec.hidden_size, spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
-    shapes = ((q, hidden), (kv, hidden), (kv, hidden), (hidden, q), *((spec.ffn_size, hidden),) * 2, (hidden, spec.ffn_size))
-    layers = [
-        _coded("layer", layer, shape, bits, group_len) if bits < 16 else _dense("layer", layer, shape, bits)
-        for layer in range(spec.num_layers)
-        for shape in shapes
-    ]
+    hidden = spec.hidden_size
+    layers = [weight for layer in range(spec.num_layers) for weight in _described_layer(spec, layer, bits, group_len)]
     norms = [_dense("layer", layer, (1, hidden), 16) for layer in range(spec.num_layers) for _ in range(2)]
     table = spec.vocab_size, hidden
     ends = [_dense("embedding", -1, table, 16), *([] if spec.tied else [_dense("output", -1, table, 16)])]
     return (*ends, *layers, *norms, _dense("rest", -1, (1, hidden), 16))
 
 
+def _described_layer(spec: ModelSpec, layer: int, bits: float, group_len: int) -> Iterator[Weight]:
+    hidden, q, kv = spec.hidden_size, spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
+    mixture = spec.mixture if spec.mixture is not None and spec.mixture.has(layer) else None
+    ffn_size = spec.ffn_size if mixture is None else mixture.shared_ffn_size
+    shapes = [(q, hidden), (kv, hidden), (kv, hidden), (hidden, q)]
+    shapes += [(ffn_size, hidden), (ffn_size, hidden), (hidden, ffn_size)] if ffn_size else []
+    for shape in shapes:
+        yield _matrix(layer, shape, bits, group_len)
+    if mixture is not None:
+        num, ffn_size = mixture.num_experts, mixture.ffn_size
+        yield replace(_dense("layer", layer, (num, hidden), 16), is_router=True)
+        for shape in ((num * ffn_size, hidden), (num * ffn_size, hidden), (num * hidden, ffn_size)):
+            yield replace(_matrix(layer, shape, bits, group_len), num_experts=num)
+
+
+def _matrix(layer: int, shape: tuple[int, int], bits: float, group_len: int) -> Weight:
+    return _coded("layer", layer, shape, bits, group_len) if bits < 16 else _dense("layer", layer, shape, bits)
+
+
 def requantised(weights: Iterable[Weight], bits: float, group_len: int = 64) -> tuple[Weight, ...]:
     """The same model in another quant: matrices in layers as `described` has them, the rest as it is."""
     return tuple(
-        _coded("layer", w.layer, (w.num_outputs, w.num_inputs), bits, group_len) if w.role == "layer" and not w.is_vector else w
+        replace(_coded("layer", w.layer, (w.num_outputs, w.num_inputs), bits, group_len), num_experts=w.num_experts)
+        if w.role == "layer" and not w.is_vector and not w.is_router
+        else w
         for w in weights
     )
 
@@ -178,7 +206,7 @@ def _module(module: str, parts: Mapping[str, TensorInfo], settings: Mapping[str,
     for info in parts.values():
         num_outputs, num_inputs = _shape_of(info) if len(info.shape) > 1 else (1, math.prod(info.shape))
         bits = _DENSE_BITS.get(info.dtype, 8 * info.num_bytes / max(1, num_outputs * num_inputs))
-        yield Weight(role, layer, num_outputs, num_inputs, bits, 0, info.num_bytes, is_dense=True)
+        yield _placed(Weight(role, layer, num_outputs, num_inputs, bits, 0, info.num_bytes, is_dense=True), info)
 
 
 def _coded_shape(parts: Mapping[str, TensorInfo], settings: Mapping[str, Any]) -> tuple[tuple[int, int], float, int] | None:

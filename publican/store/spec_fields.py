@@ -20,6 +20,7 @@ MAX_HEAD_DIM = 4_096
 MAX_WIDTH = 1 << 20
 MAX_VOCAB = 1 << 24
 MAX_CONTEXT = 1 << 26
+MAX_EXPERTS = 4_096
 
 
 class NotDescribedError(Exception):
@@ -160,12 +161,18 @@ def checked(spec: ModelSpec, embedding: TensorInfo | None) -> ModelSpec:
         "the embedding is not as wide as the model": hidden_size != spec.hidden_size,
         "the vocabulary is empty or absurd": not 0 < vocab_size <= MAX_VOCAB,
         "the rotary dimension is not even, or larger than a head": not all(_rope_fits(r, spec) for r in _ropes(spec)),
-        "a list of layers has the wrong length": any(len(x) not in (0, spec.num_layers) for x in (spec.windowed, spec.rotated)),
+        "a list of layers has the wrong length": any(len(x) not in (0, spec.num_layers) for x in _layer_lists(spec)),
+        "a token takes more experts than a layer has": spec.mixture is not None
+        and spec.mixture.num_experts_per_token > spec.mixture.num_experts,
     }
     for problem, found in problems.items():
         if found:
             raise ModelFileError(f"The model's files are damaged or hostile: {problem}; download the model again.")
     return dataclasses.replace(spec, vocab_size=vocab_size)
+
+
+def _layer_lists(spec: ModelSpec) -> list[tuple[bool, ...]]:
+    return [spec.windowed, spec.rotated, *([] if spec.mixture is None else [spec.mixture.layers])]
 
 
 def _ropes(spec: ModelSpec) -> list[Rope]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from publican.core.model import ModelSpec, Rope, TensorInfo
 from publican.store.spec_fields import MAX_CONTEXT, MAX_HEAD_DIM, MAX_HEADS, MAX_LAYERS, Fields, NotDescribedError, checked
+from publican.store.spec_hf_mixture import mixture_of
 from publican.store.spec_hf_rope import rope_of
 
 _SILU = frozenset({"silu", "swish"})
@@ -30,6 +31,7 @@ class _Kind:
         tied: whether the output is the embedding, where the file is silent.
         window: whether a `sliding_window` counts: never, always, or if `use_sliding_window` says so.
         window_len: of the window, where the file is silent.
+        mixture: in whose words the file describes experts; empty for a dense model.
     """
 
     architecture: str
@@ -38,6 +40,7 @@ class _Kind:
     tied: bool = False
     window: Literal["never", "always", "flagged"] = "never"
     window_len: int = 0
+    mixture: Literal["", "mixtral", "qwen"] = ""
 
 
 _KINDS: Mapping[str, _Kind] = {
@@ -53,6 +56,9 @@ _KINDS: Mapping[str, _Kind] = {
     "smollm3": _Kind("smollm3", theta=2_000_000.0, tied=True, window="flagged"),
     "granite": _Kind("granite"),
     "olmo2": _Kind("olmo2"),
+    "mixtral": _Kind("mixtral", theta=1_000_000.0, window="always", mixture="mixtral"),
+    "qwen2_moe": _Kind("qwen2moe", window="flagged", mixture="qwen"),
+    "qwen3_moe": _Kind("qwen3moe", window="flagged", mixture="qwen"),
 }
 
 
@@ -110,6 +116,7 @@ def _spec(fields: Fields, kind: _Kind, tensors: Mapping[str, TensorInfo]) -> Mod
         residual_scale=fields.number("residual_multiplier", 1.0),
         logit_scale=1.0 / fields.number("logits_scaling", 1.0, low=1e-6),
         tied=fields.flag("tie_word_embeddings", kind.tied) or not has_output,
+        mixture=mixture_of(fields, kind.mixture, num_layers) if kind.mixture else None,
     )
 
 
@@ -139,6 +146,9 @@ def _usual_windows(fields: Fields, architecture: str, num_layers: int) -> tuple[
             return tuple((layer + 1) % every != 0 for layer in range(num_layers))
         case "smollm3":
             return tuple(not rotated for rotated in _rotated(fields, num_layers))
+        case "qwen2moe":
+            end = fields.count("max_window_layers", 28, low=0, high=MAX_LAYERS)
+            return tuple(layer % 2 == 0 and layer < end for layer in range(num_layers))
         case "qwen2" | "qwen3":
             first = fields.count("max_window_layers", 28, low=0, high=MAX_LAYERS)
             return tuple(layer >= first for layer in range(num_layers))

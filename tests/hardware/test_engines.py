@@ -33,6 +33,8 @@ PUBLISHED = [  # KiB of float16 keys and values per token, GiB of 4-bit g128 wei
     ("qwen2.5-32b", 256, 18.00, 61.0),
     ("qwen2.5-72b", 320, 38.62, 135.4),
     ("yi-34b", 240, 17.91, 64.05),
+    ("mixtral-8x7b", 128, 22.96, 86.99),
+    ("qwen3-30b-a3b", 96, 15.65, 56.87),
 ]
 
 

@@ -163,3 +163,30 @@ def test_described_and_quantised_anew():
     assert bits_per_weight(w for w in requantised(weights, 2, 64) if w.role == "layer") == pytest.approx(2 + 18 / 64)
     assert bits_per_weight(w for w in described(spec, 4.65, 0) if w.role == "layer") == pytest.approx(4.65)
     assert sum(w.num_numbers for w in described(spec, 16)) == 6_738_415_616
+
+
+def test_experts_of_one_tensor_and_of_many_are_the_same():
+    """Four experts: 4 × 24 outputs side by side, or 4 times 24, and a router that stays as it is."""
+    stack = info("blk.2.ffn_gate_exps.weight", "Q8_0", 4, 24, 64, num_bytes=4 * 24 * 2 * 34)
+    router = info("blk.2.ffn_gate_inp.weight", "F32", 4, 64)
+    found = weights_of(Checkpoint("m", Path("m"), "gguf", None, {t.name: t for t in (stack, router)}))
+    assert found[0] == Weight("layer", 2, 96, 64, 8, 32, 4 * 24 * 2 * 34, has_half_scales=True, num_experts=4)
+    assert (found[1].is_router, found[1].num_bytes) == (True, 1024)
+    module = "model.layers.2.block_sparse_moe"
+    (one,) = [w for w in folder(info(f"{module}.experts.3.w1.weight", "BF16", 24, 64)) if w.role == "layer"]
+    assert (one.num_outputs, one.num_inputs, one.num_experts, one.is_router) == (24, 64, 1, False)
+    (all_,) = [w for w in folder(info("model.layers.2.mlp.experts.gate_up_proj", "BF16", 4, 48, 64)) if w.role == "layer"]
+    assert (all_.num_outputs, all_.num_inputs, all_.num_experts) == (192, 64, 4)
+    (gate,) = [w for w in folder(info(f"{module}.gate.weight", "BF16", 4, 64)) if w.role == "layer"]
+    assert gate.is_router
+
+
+def test_published_mixtures():
+    """Parameters as their makers count them; a router is not quantised with the rest."""
+    for name, num_parameters in (("mixtral-8x7b", 46_702_792_704), ("qwen3-30b-a3b", 30_532_122_624)):
+        weights = described(SHAPES[name], 16)
+        heads = 2 * 48 * 128 if name.startswith("qwen3") else 0  # the norms of queries and keys are left out
+        assert sum(w.num_numbers for w in weights) == num_parameters - heads
+        coded = requantised(weights, 4, 128)
+        assert sum(w.num_numbers for w in coded) == num_parameters - heads
+        assert all(w.is_dense for w in coded if w.is_router)

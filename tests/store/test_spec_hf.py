@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from publican.core.errors import ModelFileError
-from publican.core.model import ModelSpec, Rope, RopeScaling, TensorInfo
+from publican.core.model import Mixture, ModelSpec, Rope, RopeScaling, TensorInfo
 from publican.store.spec_hf import spec_from_hf
 
 LLAMA2: dict[str, Any] = {
@@ -161,6 +161,64 @@ def test_granite_multiplies() -> None:
     assert found.logit_scale == 1 / 16
 
 
+def test_mixtral() -> None:
+    config = LLAMA2 | {
+        "model_type": "mixtral", "intermediate_size": 14336, "num_key_value_heads": 8, "rope_theta": 1e6,
+        "sliding_window": None, "num_local_experts": 8, "num_experts_per_tok": 2, "router_aux_loss_coef": 0.02,
+    }  # fmt: skip
+    found = spec(config)
+    assert (found.architecture, found.mixture, found.sliding_window) == ("mixtral", Mixture(8, 2, 14336), 0)
+    assert spec(config | {"sliding_window": 4096}).sliding_window == 4096
+
+
+QWEN3_MOE: dict[str, Any] = LLAMA2 | {
+    "model_type": "qwen3_moe", "hidden_size": 2048, "head_dim": 128, "num_attention_heads": 32, "num_key_value_heads": 4,
+    "intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8,
+    "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [], "rope_theta": 1e6, "rms_norm_eps": 1e-6,
+}  # fmt: skip
+
+
+def test_qwen_3_with_experts() -> None:
+    found = spec(QWEN3_MOE)
+    assert (found.architecture, found.mixture) == ("qwen3moe", Mixture(128, 8, 768))
+    assert found.mixture is not None
+    assert found.mixture.has(0)
+    later = {k: v for k, v in QWEN3_MOE.items() if k != "num_experts"} | {"num_local_experts": 128}  # transformers 5
+    assert spec(later) == found
+    assert spec(QWEN3_MOE | {"norm_topk_prob": None}).mixture == Mixture(128, 8, 768, norm_topk_prob=False)
+    some = spec(QWEN3_MOE | {"num_hidden_layers": 4, "decoder_sparse_step": 2, "mlp_only_layers": [1]}).mixture
+    assert some == Mixture(128, 8, 768, layers=(False, False, False, True))
+    assert spec(QWEN3_MOE | {"num_experts": 0}).mixture is None
+    assert spec(QWEN3_MOE | {"num_hidden_layers": 2, "mlp_only_layers": [0, 1]}).mixture is None
+
+
+def test_qwen_2_has_an_expert_for_all_besides() -> None:
+    config = QWEN3_MOE | {
+        "model_type": "qwen2_moe", "num_experts": 60, "num_experts_per_tok": 4, "moe_intermediate_size": 1408,
+        "shared_expert_intermediate_size": 5632, "norm_topk_prob": False, "use_sliding_window": False, "sliding_window": 32768,
+    }  # fmt: skip
+    found = spec(config)
+    assert (found.architecture, found.sliding_window) == ("qwen2moe", 0)
+    assert found.mixture == Mixture(60, 4, 1408, shared_ffn_size=5632, norm_topk_prob=False)
+    windows = {"use_sliding_window": True, "sliding_window": 64, "num_hidden_layers": 5, "max_window_layers": 3}
+    assert spec(config | windows).windowed == (True, False, True, False, False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_experts": 4, "num_experts_per_tok": 5}, {"num_experts_per_tok": 0}, {"num_experts_per_tok": None},
+        {"num_experts": 10**9}, {"num_experts": -1}, {"num_experts": "128"}, {"moe_intermediate_size": None},
+        {"moe_intermediate_size": 0}, {"norm_topk_prob": 1}, {"decoder_sparse_step": 0}, {"mlp_only_layers": "0"},
+        {"mlp_only_layers": [1.5]}, {"shared_expert_intermediate_size": -1},
+    ],
+)  # fmt: skip
+def test_hostile_mixtures_are_one_sentence(change: dict[str, Any]) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        spec_from_hf(QWEN3_MOE | change, tensors(QWEN3_MOE))
+    assert len(str(caught.value)) < 400
+
+
 def test_yarn_with_mscale_and_without() -> None:
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
     assert spec(LLAMA2 | {"rope_scaling": yarn}).rope.scaling.attention_factor is None
@@ -173,7 +231,7 @@ def test_yarn_with_mscale_and_without() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {"model_type": "mixtral"},
+        {"model_type": "gpt_oss"},
         {},
         LLAMA2 | {"hidden_act": "relu"},
         LLAMA2 | {"model_type": "gemma3_text", "hidden_act": None, "use_bidirectional_attention": True},

@@ -17,6 +17,7 @@ from publican.core.model import Checkpoint, ModelSpec, Rope
 from publican.executors.native.batch import Backend
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.executor import NativeExecutor
+from publican.executors.native.experts_apart import experts_apart
 from publican.executors.native.families import FAMILIES
 from publican.executors.native.families.build import build
 from publican.executors.native.formats.gguf import refuse_unread_types
@@ -50,7 +51,8 @@ def load(checkpoint: Checkpoint, config: NativeConfig, progress: Progress | None
     except MemoryError as error:
         raise OutOfMemory(f"The memory does not suffice to load {checkpoint.name}; take a smaller model or context.") from error
     if progress is not None:
-        progress(len(checkpoint.tensors), len(checkpoint.tensors))
+        num_tensors = len(experts_apart(checkpoint.tensors))
+        progress(num_tensors, num_tensors)
     return NativeExecutor(dataclasses.replace(info, device=backend.device), backend)
 
 

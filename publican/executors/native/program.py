@@ -64,6 +64,48 @@ class GatedLinear:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Expert:
+    """One small feed-forward layer: x becomes down · (activation(gate · x) · (up · x))."""
+
+    gate: Matrix
+    up: Matrix
+    down: Matrix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Experts:
+    """A mixture of experts: every row goes through the few that it chooses, and what they give is weighted and added.
+
+    Row by row, over all experts e:
+
+        p = softmax(router · src)
+        C = the `num_chosen` experts of the largest p, the lower number first among equals
+        w = p[C], or p[C] / Σ p[C] where `normalised`
+        dst = Σ_{e in C} w[e] · expert e (src)  +  sigmoid(shared_gate · src) · shared
+
+    The last term only where there is a `shared_gate`: `shared` is a buffer with what an expert gave that every row goes
+    through, and may be `dst`. A row's sum is made in the order of C, whoever is in the batch with it.
+
+    Attributes:
+        router: float32 [E, width of src]; choices hang on it, so it is never rounded.
+        experts: E of them, all of one shape. Gone through once, as `Program.ops` is, and for the same reason.
+        ffn_size: outputs of an expert's gate.
+        shared_gate: float32 [width of src].
+    """
+
+    src: str
+    dst: str
+    router: Floats
+    experts: Iterable[Expert]
+    num_chosen: int
+    ffn_size: int
+    normalised: bool = True
+    activation: Activation = "silu"
+    shared: str = ""
+    shared_gate: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Add:
     """dst += scale · src"""
 
@@ -121,7 +163,7 @@ class Logits:
     softcap: float = 0.0
 
 
-Op = Embed | Norm | Linear | GatedLinear | Add | StoreKV | Attend | Logits
+Op = Embed | Norm | Linear | GatedLinear | Experts | Add | StoreKV | Attend | Logits
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,14 +7,16 @@ nothing that it has read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from publican.core.errors import ModelFileError, UnsupportedModel
-from publican.core.model import Checkpoint
+from publican.core.model import Checkpoint, TensorInfo
+from publican.executors.native.experts_apart import experts_apart
 from publican.executors.native.families.family import GGUF_NAMES, HF_NAMES, Family, Names, Role
 from publican.executors.native.formats import GGUF_FORMATS, HF_FORMATS
 from publican.executors.native.formats.format import Format, Shape
@@ -25,7 +27,20 @@ Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 """Called while loading with the number of tensors done, and of all."""
 
-_UNBIASED: tuple[Role, ...] = ("gate", "up", "gate_up")
+_UNBIASED: tuple[Role, ...] = (
+    "gate",
+    "up",
+    "gate_up",
+    "router",
+    "expert_gate",
+    "expert_up",
+    "expert_down",
+    "shared_router",
+    "shared_gate",
+    "shared_up",
+    "shared_down",
+)
+_NUMBER = re.compile(r"\.\d+(?=\.|$)")
 
 
 class _Container(NamedTuple):
@@ -44,13 +59,14 @@ class Weights:
     """
 
     def __init__(self, checkpoint: Checkpoint, family: Family, progress: Progress | None = None) -> None:
-        self.tensors = MappedTensors(checkpoint.tensors)
+        tensors = experts_apart(checkpoint.tensors)
+        self.tensors = MappedTensors(tensors)
         self.is_gguf = checkpoint.format == "gguf"
         self._settings = checkpoint.quantization
-        self._container = _container(checkpoint, family)
+        self._container = _container(checkpoint.format == "gguf", tensors, family)
         self._progress = progress or (lambda done, total: None)
         self._of_module: dict[str, set[str]] = {}
-        for name in checkpoint.tensors:
+        for name in tensors:
             self._of_module.setdefault(name.rpartition(".")[0], set()).add(name)
         self._done: set[str] = set()
         self._warned: set[str] = set()
@@ -58,21 +74,21 @@ class Weights:
     def has(self, role: Role, layer: int = 0) -> bool:
         return role in self._container.names and self.module(role, layer) in self._of_module
 
-    def module(self, role: Role, layer: int = 0) -> str:
+    def module(self, role: Role, layer: int = 0, expert: int = 0) -> str:
         """The file's own name for a module."""
-        name = self._container.names[role].format(layer)
+        name = self._container.names[role].format(layer, expert)
         if role != "output":
             return self._container.root + name
         nested = self._container.root.removesuffix("model.") + name  # beside the root, not below it
         return nested if nested in self._of_module else name
 
-    def matrix(self, role: Role, shape: Shape, layer: int = 0) -> Matrix:
+    def matrix(self, role: Role, shape: Shape, layer: int = 0, expert: int = 0) -> Matrix:
         """The weight [outputs, inputs] of a module.
 
         Raises:
             ModelFileError: it is missing, damaged or of another shape. UnsupportedModel: it is in a form that is not read.
         """
-        module = self.module(role, layer)
+        module = self.module(role, layer, expert)
         for form in self._container.formats:
             if form.owns(self.tensors, module):
                 matrix = form.read(self.tensors, module, self._settings, shape)
@@ -91,6 +107,14 @@ class Weights:
     def vector(self, role: Role, length: int, layer: int = 0) -> Floats:
         """The weight of a norm."""
         return self._floats(self.module(role, layer), "weight", length)
+
+    def row(self, role: Role, num_inputs: int, layer: int = 0) -> Floats:
+        """A matrix of one output, which some files keep as a vector."""
+        values = self.tensors.floats(f"{self.module(role, layer)}.weight")
+        if values.shape not in ((num_inputs,), (1, num_inputs)):
+            raise self._misshapen(f"{self.module(role, layer)}.weight", values.shape, num_inputs)
+        self._note(self.module(role, layer))
+        return values.reshape(-1)
 
     def bias(self, role: Role, length: int, layer: int = 0) -> Floats | None:
         """The bias of a module, where it has one."""
@@ -119,7 +143,7 @@ class Weights:
             layer, _, rest = module.removeprefix(start).partition(".")
             if not name.startswith(start) or not layer.isdigit() or rest.endswith("rotary_emb"):
                 continue
-            place = f"{start}{{}}.{rest}"
+            place = f"{start}{{}}.{_NUMBER.sub('.{}', rest)}"
             # Quantisers of 2023 wrote a bias of zeros for every matrix.
             is_bias = kind == "bias" and place in unbiased and bool(self.tensors.floats(name).any())
             if place not in known or is_bias:
@@ -131,12 +155,15 @@ class Weights:
     def _floats(self, module: str, kind: str, length: int) -> Floats:
         values = self.tensors.floats(f"{module}.{kind}")
         if values.shape != (length,):
-            raise ModelFileError(
-                f"{module}.{kind} is of shape {values.shape}, where the model's description wants {length} numbers; "
-                "download the model again."
-            )
+            raise self._misshapen(f"{module}.{kind}", values.shape, length)
         self._note(module)
         return values
+
+    @staticmethod
+    def _misshapen(name: str, shape: tuple[int, ...], length: int) -> ModelFileError:
+        return ModelFileError(
+            f"{name} is of shape {shape}, where the model's description wants {length} numbers; download the model again."
+        )
 
     def _warn(self, form: Format) -> None:
         if form.is_experimental and form.name not in self._warned:
@@ -149,9 +176,13 @@ class Weights:
         self._progress(len(self._done), len(self.tensors.infos))
 
 
-def _container(checkpoint: Checkpoint, family: Family) -> _Container:
-    if checkpoint.format == "gguf":
+def _container(is_gguf: bool, tensors: Mapping[str, TensorInfo], family: Family) -> _Container:
+    if is_gguf:
         return _Container({**GGUF_NAMES, **family.gguf_names}, GGUF_FORMATS, "")
     end = f"{HF_NAMES['embedding']}.weight"
-    root = next((name.removesuffix(end) for name in checkpoint.tensors if name.endswith(end)), "model.")
-    return _Container({**HF_NAMES, **family.hf_names}, HF_FORMATS, root)
+    root = next((name.removesuffix(end) for name in tensors if name.endswith(end)), "model.")
+    names = family.hf_names
+    if family.hf_other_names:
+        router = root + family.hf_other_names["router"].format(0) + ".weight"
+        names = family.hf_other_names if router in tensors else names
+    return _Container({**HF_NAMES, **names}, HF_FORMATS, root)

@@ -59,6 +59,7 @@ def _of_spec(spec: ModelSpec) -> Outline:
         native_context_len=spec.context_len if is_before or not stretched else min(original, spec.context_len),
         rope=stretched,
         sliding_window=spec.sliding_window,
+        num_experts=0 if spec.mixture is None else spec.mixture.num_experts,
     )
 
 

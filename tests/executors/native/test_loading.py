@@ -132,9 +132,9 @@ def test_settings_that_cannot_be(tmp_path: Path, changes: dict[str, Any], text: 
 
 @pytest.mark.parametrize("container", ["gguf", "safetensors"])
 def test_an_unknown_architecture_is_named_with_a_way_out(tmp_path: Path, container: Any) -> None:
-    metadata = {"general.architecture": "mixtral", "model_type": "mixtral"}
-    for spec in (None, dataclasses.replace(SPEC, architecture="mixtral")):
-        with pytest.raises(UnsupportedModel, match=r"mixtral.*llama"):
+    metadata = {"general.architecture": "grok", "model_type": "grok"}
+    for spec in (None, dataclasses.replace(SPEC, architecture="grok")):
+        with pytest.raises(UnsupportedModel, match=r"grok.*llama"):
             load(checkpoint(tmp_path, spec=spec, format=container, metadata=metadata), SMALL)
 
 
@@ -230,7 +230,7 @@ def test_an_objection_comes_from_headers_alone(tmp_path: Path) -> None:
     (tmp_path / "tensors.bin").unlink()
     assert objection(made) is None
     assert objection(dataclasses.replace(made, spec=dataclasses.replace(SPEC, context_len=1 << 40))) is None
-    assert "mixtral" in str(objection(dataclasses.replace(made, spec=None, metadata={"model_type": "mixtral"})))
+    assert "grok" in str(objection(dataclasses.replace(made, spec=None, metadata={"model_type": "grok"})))
     name = "model.layers.0.mlp.up_proj.weight"
     for container, dtype in (("gguf", "IQ4_XS"), ("safetensors", "F8_E4M3")):
         tensors = dict(made.tensors) | {name: dataclasses.replace(made.tensors[name], dtype=dtype)}

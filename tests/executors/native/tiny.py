@@ -78,6 +78,25 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         {"embedding_multiplier": 6.0, "attention_multiplier": 0.3, "residual_multiplier": 0.22, "logits_scaling": 4.0},
     ),
     "olmo2": ("Olmo2", {}),
+    "mixtral": ("Mixtral", {"num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 9}),
+    "qwen2-moe": (
+        "Qwen2Moe",
+        {
+            "num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40,
+            "decoder_sparse_step": 2,
+        },
+    ),
+    "qwen3-moe": (
+        "Qwen3Moe",
+        {
+            "num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 20, "norm_topk_prob": True, "head_dim": 16,
+            "mlp_only_layers": [1],
+        },
+    ),
+    "qwen3-moe, all experts, not normalised": (
+        "Qwen3Moe",
+        {"num_experts": 3, "num_experts_per_tok": 3, "moe_intermediate_size": 40, "norm_topk_prob": False, "head_dim": 16},
+    ),
 }  # fmt: skip
 """Name to (transformers' class without ``ForCausalLM``, what differs from `SHAPE`)."""
 
@@ -100,8 +119,8 @@ def make(class_name: str, seed: int = 0, **options: Any) -> Any:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        if parameter.ndim == 2:
-            noise *= parameter.shape[1] ** -0.5 if "embed" not in name else 1.0
+        if parameter.ndim > 1:  # experts are of three dimensions, their inputs last
+            noise *= parameter.shape[-1] ** -0.5 if "embed" not in name else 1.0
         else:
             noise = 0.2 * noise + (1.0 if "norm" in name and "gemma" not in config.model_type else 0.0)
         parameter.data.copy_(noise)

@@ -15,11 +15,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from publican.core.errors import UnsupportedModel
 from publican.executors.native.cpu import dataflow, records
 from publican.executors.native.cpu.buffers import Buffers, FormKey, padded, stride_of
 from publican.executors.native.cpu.packing import PackedMatrix, Packer, dense_storage
 from publican.executors.native.layout import DenseMatrix, Matrix, QuantizedMatrix
-from publican.executors.native.program import Add, Attend, Embed, GatedLinear, Linear, Logits, Norm, Op, Program, StoreKV
+from publican.executors.native.program import (
+    Add,
+    Attend,
+    Embed,
+    Experts,
+    GatedLinear,
+    Linear,
+    Logits,
+    Norm,
+    Op,
+    Program,
+    StoreKV,
+)
 
 _FINAL = "final"
 _NOWHERE = records.PcpuBuffer(None, 0, 0)
@@ -126,7 +139,7 @@ class Lowering:
                 self._attend(i, op)
             case Logits():
                 self._logits(op, *matrices)
-            case Linear():
+            case Linear() | Experts():
                 raise AssertionError("linear layers go by _linears")
 
     def _add(self, kind: int, op: Any) -> None:
@@ -269,6 +282,10 @@ def _pack_all(ops: Iterable[Op], packer: Packer) -> Iterator[_Packed]:
                 if not (tied and tables):
                     tables[int(not tied)] = packer.pack(op.weight)
                 kept.append(_Packed(dataclasses.replace(op, weight=_shape_of(op.weight)), (tables[int(not tied)],)))
+            case Experts():
+                raise UnsupportedModel(
+                    "The cpu backend does not know mixtures of experts yet; load the model as GGUF with the llama loader."
+                )
             case _:
                 kept.append(_Packed(op))
     for packed in kept:

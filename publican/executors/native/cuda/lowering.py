@@ -13,6 +13,7 @@ from typing import assert_never
 import numpy as np
 import torch
 
+from publican.core.errors import UnsupportedModel
 from publican.executors.native.cuda.operations import HeadNorms, Scores
 from publican.executors.native.cuda.packing import Packer, Weight
 from publican.executors.native.cuda.placement import Placement
@@ -34,6 +35,7 @@ from publican.executors.native.program import (
     Add,
     Attend,
     Embed,
+    Experts,
     Floats,
     GatedLinear,
     Linear,
@@ -155,6 +157,10 @@ class Lowering:
             case Logits():
                 norm = self._packer.vector(op.norm)
                 yield Output(op.src, norm, op.eps, self._output(op.weight), op.scale, op.softcap, self._dtype)
+            case Experts():
+                raise UnsupportedModel(
+                    "The cuda backend does not know mixtures of experts yet; load the model as GGUF with the llama loader."
+                )
             case _:
                 assert_never(op)
 

@@ -5,18 +5,20 @@ A program made here reads its weights while a backend goes through its operation
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from publican.core.model import ModelSpec
+from publican.core.model import Mixture, ModelSpec
 from publican.executors.native.families.family import Family, Role
-from publican.executors.native.layout import Matrix, stack, take_outputs
+from publican.executors.native.layout import Matrix, dequantise, stack, take_outputs
 from publican.executors.native.program import (
     Add,
     Attend,
     Embed,
+    Expert,
+    Experts,
     Floats,
     GatedLinear,
     Linear,
@@ -49,7 +51,7 @@ def build(spec: ModelSpec, family: Family, weights: Weights, ropes: tuple[RopeTa
             "branch": spec.hidden_size,
             "qkv": widths.q + 2 * widths.kv,
             "attended": widths.q,
-            "ffn": spec.ffn_size,
+            **_inner_widths(spec),
         },
         ropes=ropes,
         num_layers=spec.num_layers,
@@ -73,6 +75,15 @@ class _Widths:
     @classmethod
     def of(cls, spec: ModelSpec) -> _Widths:
         return cls(spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim)
+
+
+def _inner_widths(spec: ModelSpec) -> dict[str, int]:
+    """Of what lies between the two halves of a feed-forward layer, and of the expert that every token goes through."""
+    mixture = spec.mixture
+    if mixture is None:
+        return {"ffn": spec.ffn_size}
+    shared = {"shared": mixture.shared_ffn_size} if mixture.shared_ffn_size else {}
+    return shared if all(map(mixture.has, range(spec.num_layers))) else {"ffn": spec.ffn_size, **shared}
 
 
 def _window(spec: ModelSpec, layer: int, context_len: int) -> int:
@@ -99,7 +110,10 @@ class _Operations:
         del table
         for layer in range(spec.num_layers):
             yield from self._attention(layer)
-            yield from self._feed_forward(layer)
+            if spec.mixture is not None and spec.mixture.has(layer):
+                yield from self._mixture(spec.mixture, layer)
+            else:
+                yield from self._feed_forward(layer)
         output = output or self.weights.matrix("output", shape)
         yield Logits("x", self._norm("final_norm"), spec.norm_eps, output, spec.logit_scale, spec.final_softcap)
 
@@ -122,14 +136,45 @@ class _Operations:
 
     def _feed_forward(self, layer: int) -> Iterator[Op]:
         spec = self.spec
-        src = "x"
-        if self.family.pre_norm:
-            src = "normed"
-            yield Norm("x", src, self._norm("ffn_norm", layer), spec.norm_eps)
+        src = yield from self._ffn_source(layer)
         gate, up = self._gate_and_up(layer)
         yield GatedLinear(src, "ffn", gate, up, self.family.activation)
         del gate, up
         yield from self._add_back("ffn", "down", "ffn_post_norm", spec.ffn_size, layer)
+
+    def _ffn_source(self, layer: int) -> Generator[Op, None, str]:
+        """The buffer that a feed-forward block reads."""
+        if not self.family.pre_norm:
+            return "x"
+        yield Norm("x", "normed", self._norm("ffn_norm", layer), self.spec.norm_eps)
+        return "normed"
+
+    def _mixture(self, mixture: Mixture, layer: int) -> Iterator[Op]:
+        spec, activation, hidden_size = self.spec, self.family.activation, self.spec.hidden_size
+        src = yield from self._ffn_source(layer)
+        shared_gate = None
+        if shared := mixture.shared_ffn_size:
+            gate, up = (self.weights.matrix(role, (shared, hidden_size), layer) for role in ("shared_gate", "shared_up"))
+            yield GatedLinear(src, "shared", gate, up, activation)
+            del gate, up
+            yield Linear("shared", "branch", self.weights.matrix("shared_down", (hidden_size, shared), layer))
+            shared_gate = self.weights.row("shared_router", hidden_size, layer)
+        router = dequantise(self.weights.matrix("router", (mixture.num_experts, hidden_size), layer))
+        yield Experts(
+            src,
+            "branch",
+            router,
+            _Layer(self.weights, layer, mixture, hidden_size),
+            mixture.num_experts_per_token,
+            mixture.ffn_size,
+            mixture.norm_topk_prob,
+            activation,
+            "branch" if shared else "",
+            shared_gate,
+        )
+        if self.family.post_norm:
+            yield Norm("branch", "branch", self._norm("ffn_post_norm", layer), spec.norm_eps)
+        yield Add("branch", "x", spec.residual_scale)
 
     def _add_back(self, src: str, role: Role, norm: Role, num_inputs: int, layer: int) -> Iterator[Op]:
         """From a block back to the residual stream."""
@@ -193,3 +238,22 @@ class _Operations:
         if spec.rotated and not spec.rotated[layer]:
             return -1
         return int(spec.local_rope is not None and bool(spec.windowed) and spec.windowed[layer])
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """The experts of a layer, each read when it is asked for."""
+
+    weights: Weights
+    layer: int
+    mixture: Mixture
+    hidden_size: int
+
+    def __iter__(self) -> Iterator[Expert]:
+        wide, narrow = (self.mixture.ffn_size, self.hidden_size), (self.hidden_size, self.mixture.ffn_size)
+        for expert in range(self.mixture.num_experts):
+            yield Expert(
+                self.weights.matrix("expert_gate", wide, self.layer, expert),
+                self.weights.matrix("expert_up", wide, self.layer, expert),
+                self.weights.matrix("expert_down", narrow, self.layer, expert),
+            )

@@ -27,11 +27,22 @@ Role = Literal[
     "gate_up",
     "down",
     "ffn_post_norm",
+    "router",
+    "expert_gate",
+    "expert_up",
+    "expert_down",
+    "shared_router",
+    "shared_gate",
+    "shared_up",
+    "shared_down",
 ]
-"""What a module is for. `qkv` and `gate_up` are three and two matrices in one, their outputs one after another."""
+"""What a module is for. `qkv` and `gate_up` are three and two matrices in one, their outputs one after another.
+
+Of a mixture: `router` chooses experts, `shared_…` is the expert that every token goes through, and `shared_router` its weight.
+"""
 
 Names = Mapping[Role, str]
-"""A module's name in a file, without ``.weight``; ``{}`` is the layer's number."""
+"""A module's name in a file, without ``.weight``; ``{}`` is the layer's number, and a second one the expert's."""
 
 HF_NAMES: Names = {
     "embedding": "embed_tokens",
@@ -84,6 +95,7 @@ class Family:
         norm_shift: what transformers adds to norm weights when it uses them (a GGUF has it added already).
         gguf_interleaved: llama.cpp's converter shuffles the outputs of q and k, so that pairs to be rotated are neighbours.
         hf_names, gguf_names: names that differ from the usual ones.
+        hf_other_names: the same, in files that have a module of that `router`; empty where all files agree.
     """
 
     pre_norm: bool = True
@@ -94,3 +106,4 @@ class Family:
     gguf_interleaved: bool = False
     hf_names: Names = field(default_factory=dict)
     gguf_names: Names = field(default_factory=dict)
+    hf_other_names: Names = field(default_factory=dict)

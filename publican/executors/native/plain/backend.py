@@ -14,7 +14,7 @@ from publican.executors.native.config import NativeConfig
 from publican.executors.native.layout import DenseMatrix, Matrix, QuantizedMatrix, dequantise
 from publican.executors.native.plain.cache import KVCache
 from publican.executors.native.plain.operations import OPERATIONS, Step
-from publican.executors.native.program import Embed, Floats, Op, Program
+from publican.executors.native.program import Embed, Expert, Experts, Floats, Logits, Op, Program
 
 
 class PlainBackend:
@@ -57,12 +57,17 @@ def _dense_ops(program: Program) -> Iterator[Op]:
     """The operations with float32 weights."""
     table: tuple[Matrix, Matrix] | None = None
     for op in program.ops:
-        dense: dict[str, Any] = {}
-        for field in dataclasses.fields(op):
-            weight = getattr(op, field.name)
-            if isinstance(weight, QuantizedMatrix | DenseMatrix):
-                is_tied = table is not None and weight is table[0]
-                dense[field.name] = table[1] if table is not None and is_tied else DenseMatrix(dequantise(weight))
+        if isinstance(op, Logits) and table is not None and op.weight is table[0]:
+            yield dataclasses.replace(op, weight=table[1])
+            continue
+        dense = _dense_weights(op)
         if isinstance(op, Embed):
             table = op.table, dense["table"]
+        if isinstance(op, Experts):
+            dense["experts"] = tuple(dataclasses.replace(e, **_dense_weights(e)) for e in op.experts)
         yield dataclasses.replace(op, **dense)
+
+
+def _dense_weights(op: Op | Expert) -> dict[str, Any]:
+    weights = {field.name: getattr(op, field.name) for field in dataclasses.fields(op)}
+    return {n: DenseMatrix(dequantise(w)) for n, w in weights.items() if isinstance(w, QuantizedMatrix | DenseMatrix)}

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from publican.executors.native.batch import Batch, Ints
 from publican.executors.native.layout import DenseMatrix, Matrix
 from publican.executors.native.plain.cache import KVCache
 from publican.executors.native.program import (
+    Activation,
     Add,
     Attend,
     Embed,
+    Expert,
+    Experts,
     Floats,
     GatedLinear,
     Linear,
@@ -68,10 +72,42 @@ def linear(op: Linear, step: Step) -> None:
 
 
 def gated_linear(op: GatedLinear, step: Step) -> None:
-    x = step.buffers[op.src]
+    step.buffers[op.dst][:] = _gated(step.buffers[op.src], op, op.activation)
+
+
+def _gated(x: Floats, op: GatedLinear | Expert, activation: Activation) -> Floats:
     gate = x @ _values(op.gate).T
-    activated = _silu(gate) if op.activation == "silu" else _gelu_tanh(gate)
-    step.buffers[op.dst][:] = activated * (x @ _values(op.up).T)
+    activated = _silu(gate) if activation == "silu" else _gelu_tanh(gate)
+    return cast(Floats, activated * (x @ _values(op.up).T))
+
+
+def experts(op: Experts, step: Step) -> None:
+    x = step.buffers[op.src]
+    chosen, weights = route(op, x)
+    given = np.empty((*chosen.shape, x.shape[1]), np.float32)  # [M, num_chosen, width]
+    for number, expert in enumerate(op.experts):
+        rows, places = np.nonzero(chosen == number)
+        if len(rows):
+            given[rows, places] = _gated(x[rows], expert, op.activation) @ _values(expert.down).T
+    y = (weights[..., None] * given).sum(axis=1)
+    if op.shared_gate is not None:
+        y += _sigmoid(x @ op.shared_gate)[:, None] * step.buffers[op.shared]
+    step.buffers[op.dst][:] = y
+
+
+def route(op: Experts, x: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """Which experts each row goes through, the likeliest first, and their weights; both [M, num_chosen]."""
+    scores = x @ op.router.T
+    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    chosen = np.argsort(-p, axis=-1, kind="stable")[:, : op.num_chosen]
+    weights = np.take_along_axis(p, chosen, axis=-1)
+    return chosen, weights / weights.sum(axis=-1, keepdims=True) if op.normalised else weights
+
+
+def _sigmoid(x: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        return cast(Floats, 1 / (1 + np.exp(-x)))
 
 
 def _silu(x: Floats) -> Floats:
@@ -172,6 +208,7 @@ OPERATIONS: Mapping[type, Callable[[Any, Step], None]] = {
     Norm: norm,
     Linear: linear,
     GatedLinear: gated_linear,
+    Experts: experts,
     Add: add,
     StoreKV: store_kv,
     Attend: attend,

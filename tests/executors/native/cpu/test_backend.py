@@ -136,7 +136,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tiny")
 
 
-@pytest.mark.parametrize("name", tiny.MODELS)
+@pytest.mark.parametrize("name", [name for name in tiny.MODELS if "moe" not in name and name != "mixtral"])
 def test_families_equal_transformers(name: str, folder: Path) -> None:
     class_name, options = tiny.MODELS[name]
     model = tiny.make(class_name, **options)

@@ -19,6 +19,8 @@ from publican.executors.native.program import (
     Add,
     Attend,
     Embed,
+    Expert,
+    Experts,
     GatedLinear,
     Linear,
     Logits,
@@ -186,6 +188,48 @@ def test_gated_linear(activation: str) -> None:
     silu = g / (1 + np.exp(-g))
     gelu = 0.5 * g * (1 + np.tanh(math.sqrt(2 / math.pi) * (g + 0.044715 * g**3)))
     np.testing.assert_allclose(step.buffers["y"], (silu if activation == "silu" else gelu) * (x @ up.T), atol=1e-5)
+
+
+def expert(seed: int, width: int, inner: int) -> Expert:
+    gate, up, down = random(inner, width, seed=seed), random(inner, width, seed=seed + 1), random(width, inner, seed=seed + 2)
+    return Expert(DenseMatrix(gate), DenseMatrix(up), DenseMatrix(down))
+
+
+def through(chosen: Expert, x: np.ndarray) -> np.ndarray:
+    gate, up, down = (m.values.astype(float) for m in (chosen.gate, chosen.up, chosen.down))
+    g = gate @ x
+    return np.asarray(down @ (g / (1 + np.exp(-g)) * (up @ x)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 6), st.booleans(), st.booleans(), st.integers(0, 99), st.data())
+def test_experts(num_rows: int, num_experts: int, normalised: bool, shared: bool, seed: int, data: st.DataObject) -> None:
+    """Row by row; many of the router's scores are equal, so that the lower number must come first."""
+    num_chosen = data.draw(st.integers(1, num_experts))
+    step = make_step([num_rows], [0], seed, x=4, y=4)
+    x, y = step.buffers["x"].astype(float), step.buffers["y"].astype(float)
+    router = np.random.default_rng(seed).integers(-1, 2, (num_experts, 4)).astype(np.float32)
+    router[num_experts // 2] = router[0]
+    many = [expert(100 * e, 4, 6) for e in range(num_experts)]
+    gate = random(4, seed=seed) if shared else None
+    run(Experts("x", "y", router, iter(many), num_chosen, 6, normalised, shared="y" if shared else "", shared_gate=gate), step)
+    for m in range(num_rows):
+        p = np.exp(x[m] @ router.T)
+        p /= p.sum()
+        chosen = sorted(range(num_experts), key=lambda e: (-np.float32(p[e]), e))[:num_chosen]
+        total = p[chosen].sum() if normalised else 1.0
+        expected = sum((p[e] / total * through(many[e], x[m]) for e in chosen), np.zeros(4))
+        if gate is not None:
+            expected += y[m] / (1 + np.exp(-(x[m] @ gate)))
+        np.testing.assert_allclose(step.buffers["y"][m], expected, atol=2e-4)
+
+
+def test_a_row_of_nan_chooses_somebody_and_stays_nan() -> None:
+    step = make_step([2], [0], x=4, y=4)
+    step.buffers["x"][0, 1] = np.nan
+    run(Experts("x", "y", random(3, 4), [expert(e, 4, 6) for e in range(3)], 2, 6), step)
+    assert np.isnan(step.buffers["y"][0]).all()
+    assert np.isfinite(step.buffers["y"][1]).all()
 
 
 def test_silu_of_the_very_negative_is_zero() -> None:
