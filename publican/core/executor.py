@@ -49,6 +49,7 @@ class ExecutorInfo:
         max_logits: the most rows of logits in one plan.
         memory: pages or cells, never fewer than one slot's context.
         hidden_size: the width of a hidden state, or 0 where the executor cannot give any.
+        num_adapters: rows may have adapters 0 … num_adapters - 1, or none.
     """
 
     loader: str
@@ -60,6 +61,7 @@ class ExecutorInfo:
     max_logits: int
     memory: Pages | Cells
     hidden_size: int = 0
+    num_adapters: int = 0
 
 
 @dataclass(frozen=True, slots=True)

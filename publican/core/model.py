@@ -157,3 +157,38 @@ class Checkpoint:
     @property
     def num_bytes(self) -> int:
         return sum(tensor.num_bytes for tensor in self.tensors.values())
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedModule:
+    """What an adapter adds to one matrix of a model: weight + scale · up · down.
+
+    Attributes:
+        name: the module's, as Hugging Face calls it: ``model.layers.0.self_attn.q_proj``.
+        down: [rank, inputs]; up: [outputs, rank].
+    """
+
+    name: str
+    down: TensorInfo
+    up: TensorInfo
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter (Hu et al. 2021), its files read as far as their headers.
+
+    Attributes:
+        name: what it is called here.
+        path: its folder.
+        base: the model that it says it was made for; empty if it does not say.
+    """
+
+    name: str
+    path: Path
+    base: str
+    modules: tuple[AdaptedModule, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(module.down.num_bytes + module.up.num_bytes for module in self.modules)

@@ -158,8 +158,9 @@ class Request:
     """One request.
 
     Attributes:
-        model: the name the caller gave; None is whatever model is loaded.
+        model: the name the caller gave; None is whatever model is loaded. One that is an adapter's name chooses that.
         dialect: where it came from; chooses between variants where peers disagree.
+        adapter: the adapter of the loaded model to answer with; None leaves it to `model`, and empty is none.
     """
 
     prompt: Prompt
@@ -170,3 +171,4 @@ class Request:
     caller: Caller = field(default_factory=Caller)
     dialect: Literal["openai", "ooba"] | str = "openai"
     id: RequestId = field(default_factory=new_request_id)
+    adapter: str | None = None

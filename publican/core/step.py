@@ -17,6 +17,9 @@ from dataclasses import dataclass
 
 from publican.core.ids import PageId, SlotId, TokenId
 
+NO_ADAPTER = -1
+"""The weights as they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extend:
@@ -65,7 +68,8 @@ MemoryOp = Extend | CopyPage | Share | Truncate | Free
 class Row:
     """Compute `tokens` at positions `start`, `start + 1`, … of `slot`.
 
-    The last `num_logits` of them give a row of logits each, and the last `num_hidden` a final hidden state each.
+    The last `num_logits` of them give a row of logits each, and the last `num_hidden` a final hidden state each. `adapter` is
+    which of the executor's adapters changes the weights for them; what a slot holds was computed with the same.
     """
 
     slot: SlotId
@@ -73,6 +77,7 @@ class Row:
     start: int
     num_logits: int
     num_hidden: int = 0
+    adapter: int = NO_ADAPTER
 
 
 @dataclass(frozen=True, slots=True)
