@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
+from publican.apis.body import parse
 from publican.apis.feed import Item
-from publican.core.errors import PublicanError
+from publican.core.errors import InvalidRequest, PublicanError
 from publican.core.events import (
     ChoiceFinished,
     Delta,
@@ -30,12 +32,22 @@ class ToolCall:
     name: str = ""
     arguments: str = ""
 
+    @property
+    def parsed(self) -> dict[str, Any]:
+        """The arguments as an object, for clients that want one; what a model wrote that is none stands in one."""
+        try:
+            arguments = parse((self.arguments or "{}").encode("utf-8", "replace"))
+        except InvalidRequest:
+            arguments = self.arguments
+        return arguments if isinstance(arguments, dict) else {"arguments": arguments}
+
 
 @dataclass(slots=True)
 class Choice:
-    """One answer so far."""
+    """One answer so far: `num_tokens` are in `deltas`, which `add` puts there."""
 
     index: int
+    num_tokens: int = 0
     deltas: list[Delta] = field(default_factory=list)
     calls: dict[int, ToolCall] = field(default_factory=dict)
     reason: FinishReason = FinishReason.ABORTED
@@ -57,6 +69,23 @@ class Choice:
     @property
     def tokens(self) -> list[TokenOutput]:
         return [token for delta in self.deltas for token in delta.tokens]
+
+    @property
+    def parts(self) -> list[tuple[str, tuple[TokenOutput, ...]]]:
+        """The text in pieces, each with the tokens that it is made of. What could be shown before its token was decided (the
+        rest of it may begin a stop string) stands with that token."""
+        parts: list[tuple[str, tuple[TokenOutput, ...]]] = []
+        early = ""
+        for delta in self.deltas:
+            early += delta.text
+            if delta.tokens:
+                parts.append((early, delta.tokens))
+                early = ""
+        return [*parts, (early, ())] if early else parts
+
+    def add(self, delta: Delta) -> None:
+        self.deltas.append(delta)
+        self.num_tokens += len(delta.tokens)
 
     def call(self, delta: ToolCallDelta) -> None:
         call = self.calls.setdefault(delta.call, ToolCall())
@@ -82,7 +111,7 @@ class Fold:
         for base, event in items:
             match event:
                 case Delta():
-                    self.choice(base + event.index).deltas.append(event)
+                    self.choice(base + event.index).add(event)
                 case ToolCallDelta():
                     self.choice(base + event.index).call(event)
                 case ChoiceFinished():

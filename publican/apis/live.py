@@ -14,20 +14,21 @@ from publican.core.events import ChoiceFinished, Delta, Event, Failed, Finished,
 from publican.core.ids import RequestId
 
 MAX_KEPT = 64
-"""Names that are remembered; the one unused for longest goes first."""
+"""Names that are remembered, and those of all answers that are being made; the one that was begun first goes first."""
 
 
 @dataclass(slots=True)
 class Said:
     """What one answer has said so far: its first choice.
 
-    `tokens` are its tokens that have log probabilities, with the text that each completes; `usage` and `finished` are known
-    at the end.
+    `tokens` are its tokens that have log probabilities, with the text that each completes; `early` is text whose token is
+    still to come. `usage` and `finished` are known at the end.
     """
 
     request: RequestId
     name: str = ""
     texts: list[str] = field(default_factory=list)
+    early: str = ""
     tokens: list[tuple[str, tuple[TokenOutput, ...]]] = field(default_factory=list)
     finished: ChoiceFinished | None = None
     usage: Usage | None = None
@@ -40,8 +41,11 @@ class Said:
     def saw(self, event: Event) -> None:
         if isinstance(event, Delta) and event.index == 0:
             self.texts.append(event.text)
-            if event.tokens and event.tokens[0].logprob is not None:
-                self.tokens.append((event.text, event.tokens))
+            self.early += event.text
+            if event.tokens:
+                if event.tokens[0].logprob is not None:
+                    self.tokens.append((self.early, event.tokens))
+                self.early = ""
         elif isinstance(event, ChoiceFinished) and event.index == 0:
             self.finished = event
         elif isinstance(event, Finished | Failed):
@@ -69,8 +73,10 @@ class Live:
         self.last_s = time.monotonic()
         self._said[user, name] = said
         self._said.move_to_end((user, name))
-        while len(self._said) > MAX_KEPT:
-            self._said.popitem(last=False)
+        if len(self._said) > MAX_KEPT:
+            ended = [key for key, one in self._said.items() if one.ended]
+            for key in ended[: len(self._said) - MAX_KEPT]:
+                del self._said[key]
         return said
 
     def find(self, user: str, name: str) -> Said | None:

@@ -39,8 +39,30 @@ def test_the_newest_of_a_name_counts_and_the_oldest_names_are_forgotten() -> Non
     live.watch("me", "K0", RequestId("r"))
     newest = live.watch("me", "K0", RequestId("s"))
     assert live.of("me") == [newest]
+    newest.ended = True
     for at in range(1, MAX_KEPT + 1):
         live.watch("you", f"K{at}", RequestId(f"r{at}"))
     assert live.of("me") == []
     assert len(live.of("you")) == MAX_KEPT
     assert live.num_begun == MAX_KEPT + 2
+
+
+def test_an_answer_that_is_being_made_is_never_forgotten() -> None:
+    """Whoever asks for much must not take from another the way to end what runs."""
+    live = Live()
+    running = live.watch("me", "K", RequestId("r"))
+    others = [live.watch("you", f"K{at}", RequestId(f"r{at}")) for at in range(2 * MAX_KEPT)]
+    assert live.find("me", "K") is running
+    for other in others:
+        other.ended = True
+    live.watch("you", "last", RequestId("last"))
+    assert live.find("me", "K") is running
+    assert len(live.of("you")) == MAX_KEPT - 1
+
+
+def test_text_that_comes_before_its_token_stands_with_it() -> None:
+    said = Live().watch("me", "K", RequestId("r"))
+    token = TokenOutput(TokenId(1), b" hi\n", -0.5)
+    for event in (Delta(0, " hi"), Delta(0, "\n", (token,))):
+        said.saw(event)
+    assert said.tokens == [(" hi\n", (token,))]

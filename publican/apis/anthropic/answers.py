@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from publican.apis import sse
 from publican.apis.anthropic.errors import error_body
-from publican.apis.fold import Choice, Fold, ToolCall
+from publican.apis.fold import Choice, Fold
 from publican.apis.rendering import Rendering
 from publican.core.errors import PublicanError
 from publican.core.events import ChoiceFinished, Delta, FinishReason, Started, ToolCallDelta, Usage
@@ -119,18 +118,7 @@ def _blocks(choice: Choice) -> list[dict[str, Any]]:
         blocks.append({"type": "thinking", "thinking": choice.reasoning, "signature": ""})
     if choice.text:
         blocks.append({"type": "text", "text": choice.text})
-    return blocks + [_tool_use(call) for call in choice.tool_calls]
-
-
-def _tool_use(call: ToolCall) -> dict[str, Any]:
-    """The arguments as an object; what a model wrote that is none stands in one."""
-    try:
-        arguments = json.loads(call.arguments or "{}")
-    except (ValueError, RecursionError):
-        arguments = call.arguments
-    if not isinstance(arguments, dict):
-        arguments = {"arguments": arguments}
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
+    return blocks + [{"type": "tool_use", "id": call.id, "name": call.name, "input": call.parsed} for call in choice.tool_calls]
 
 
 def stop(reason: FinishReason, stopped_by: str | TokenId | None) -> dict[str, Any]:

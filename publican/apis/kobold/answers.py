@@ -24,7 +24,7 @@ def whole(fold: Fold, with_logprobs: bool) -> dict[str, Any]:
     """The answer of POST /api/v1/generate."""
     choices = fold.in_order()
     num_tokens = fold.usage.num_completion_tokens
-    counts = [num_tokens] if len(choices) == 1 else [len(choice.tokens) for choice in choices]
+    counts = [num_tokens] if len(choices) == 1 else [choice.num_tokens for choice in choices]
     return {
         "results": [
             _result(choice, with_logprobs, fold.usage.num_prompt_tokens, count)
@@ -38,7 +38,7 @@ def _result(choice: Choice, with_logprobs: bool, num_prompt_tokens: int, num_tok
         "text": choice.text,
         "tool_calls": [],
         "finish_reason": finish_reason(choice.reason),
-        "logprobs": logprobs([(delta.text, delta.tokens) for delta in choice.deltas]) if with_logprobs else None,
+        "logprobs": logprobs(choice.parts) if with_logprobs else None,
         "prompt_tokens": num_prompt_tokens,
         "completion_tokens": num_tokens,
     }

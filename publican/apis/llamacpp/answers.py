@@ -54,7 +54,8 @@ class Answer(Rendering):
         return "".join(self._partial(index, part, (token,)) for part, token in zip(parts, delta.tokens, strict=True))
 
     def _partial(self, index: int, text: str, tokens: tuple[TokenOutput, ...]) -> str:
-        self._choice(index).deltas.append(Delta(index, text, tokens))
+        choice = self._choice(index)
+        choice.add(Delta(index, text, tokens))
         if not text and not self.every_token:
             return ""
         partial: dict[str, Any] = {
@@ -63,7 +64,7 @@ class Answer(Rendering):
             "tokens": [token.id for token in tokens],
             "stop": False,
             "id_slot": -1,
-            "tokens_predicted": len(self._choice(index).tokens),
+            "tokens_predicted": choice.num_tokens,
             "tokens_evaluated": self._num_evaluated(index),
         }
         if self._shape.every_token:
@@ -92,7 +93,7 @@ class Answer(Rendering):
 
     def _final(self, choice: Choice, usage: Usage, text: str) -> dict[str, Any]:
         """How `choice` ends. In a stream its text has been said, and its probabilities too."""
-        request, num_tokens = self._requests[choice.index // self._num_choices], len(choice.tokens)
+        request = self._requests[choice.index // self._num_choices]
         said_now = bool(text) or not self._shape.stream
         answer: dict[str, Any] = {
             "index": choice.index,
@@ -101,14 +102,14 @@ class Answer(Rendering):
             "id_slot": -1,
             "stop": True,
             "model": self._model,
-            "tokens_predicted": num_tokens,
+            "tokens_predicted": choice.num_tokens,
             "tokens_evaluated": self._num_evaluated(choice.index),
             "generation_settings": generation_settings(request, self._shape.stream),
             "prompt": _shown(request),
             "has_new_line": "\n" in choice.text,
             "truncated": False,
             **stopped(choice),
-            "tokens_cached": self._num_evaluated(choice.index) + num_tokens,
+            "tokens_cached": self._num_evaluated(choice.index) + choice.num_tokens,
             "timings": timings(usage),
         }
         if self._shape.every_token and said_now:

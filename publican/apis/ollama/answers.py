@@ -77,7 +77,7 @@ class Answer(Rendering):
 
     def delta(self, index: int, delta: Delta) -> str:
         self._keep(delta.tokens)
-        if self.every_token:
+        if self.every_token and delta.tokens:
             return self._token_by_token(delta)
         thought = self._line(self.said("", delta.reasoning), done=False) if delta.reasoning else ""
         return thought + (self._before + sse.quote(delta.text) + self._after if delta.text else "")
@@ -161,14 +161,8 @@ class Chatted(Answer):
 
 
 def called(index: int, call: ToolCall) -> dict[str, Any]:
-    """A tool call. Clients want an object for arguments; what a model wrote that is none stands in one."""
-    try:
-        arguments = json.loads(call.arguments or "{}")
-    except (ValueError, RecursionError):
-        arguments = call.arguments
-    if not isinstance(arguments, dict):
-        arguments = {"arguments": arguments}
-    return {"id": call.id, "function": {"index": index, "name": call.name, "arguments": arguments}}
+    """A tool call."""
+    return {"id": call.id, "function": {"index": index, "name": call.name, "arguments": call.parsed}}
 
 
 def durations(usage: Usage) -> dict[str, int]:

@@ -41,13 +41,14 @@ async def _fits(host: Host, prompt: ChatPrompt, room: int) -> bool:
 
 
 def without(prompt: ChatPrompt, num_turns: int) -> ChatPrompt:
-    """`prompt` without its oldest messages that are not of the system; a tool's answer goes with its question."""
+    """`prompt` without its oldest messages that are not of the system; a tool's answer goes with its question, but for the
+    last message, which stays."""
     kept: list[Message] = []
     for message in prompt.messages:
         if message.role == "system":
             kept.append(message)
         elif num_turns > 0:
             num_turns -= 1
-        elif message.role != "tool" or any(one.role == "assistant" for one in kept):
+        elif message.role != "tool" or message is prompt.messages[-1] or any(one.role == "assistant" for one in kept):
             kept.append(message)
     return replace(prompt, messages=tuple(kept))

@@ -25,7 +25,7 @@ class Completion(Answer):
     def choice(self, choice: Choice, fold: Fold) -> dict[str, Any]:
         started = self._started(choice, fold)
         prompt = [(started.prompt_text, started.prompt)] if self.shape.echo else []
-        parts = [*prompt, *((delta.text, delta.tokens) for delta in choice.deltas)]
+        parts = [*prompt, *choice.parts]
         text = "".join(text for text, _ in parts)
         logprobs = completion_logprobs(parts, 0, self.shape.token_ids_as_text) if self.shape.every_token else None
         answer = {

@@ -36,7 +36,7 @@ def _mean_logprob(choice: Choice) -> float:
 
 
 def _details(choice: Choice, shape: Shape, started: Started) -> dict[str, Any]:
-    shown = [pair for delta in choice.deltas for pair in _pairs(delta)]
+    shown = [pair for text, tokens in choice.parts for pair in _pairs(text, tokens)]
     details = {
         "finish_reason": finish_reason(choice.reason, choice.stopped_by),
         "generated_tokens": len(shown),
@@ -55,6 +55,7 @@ class Stream(Rendering):
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self._texts: list[str] = []
+        self._early = ""
         self._held: dict[str, Any] | None = None
         self._num_tokens = 0
         self._num_prompt_tokens = 0
@@ -66,7 +67,11 @@ class Stream(Rendering):
 
     def delta(self, index: int, delta: Delta) -> str:
         self._texts.append(delta.text)
-        return "".join(self._hold(token, text) for token, text in _pairs(delta))
+        self._early += delta.text
+        if not delta.tokens:  # they come with the rest of the last one's text
+            return ""
+        text, self._early = self._early, ""
+        return "".join(self._hold(token, part) for token, part in _pairs(text, delta.tokens))
 
     def _hold(self, token: TokenOutput, text: str) -> str:
         ready = self._release(None, None) if self._held is not None else ""
@@ -111,8 +116,8 @@ def _id_of(end: ChoiceFinished) -> int:
     return end.stopped_by if isinstance(end.stopped_by, int) else 0
 
 
-def _pairs(delta: Delta) -> Iterator[tuple[TokenOutput, str]]:
-    return zip(delta.tokens, split(delta.text, delta.tokens), strict=True)
+def _pairs(text: str, tokens: Sequence[TokenOutput]) -> Iterator[tuple[TokenOutput, str]]:
+    return zip(tokens, split(text, tokens), strict=True)
 
 
 def _token(token: TokenOutput, shown: str) -> dict[str, Any]:

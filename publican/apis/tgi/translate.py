@@ -127,7 +127,7 @@ def _sampling(body: Mapping[str, Any], sent: Parameters, asking: Asking) -> Samp
     values = {name: value for name, value in body.items() if name not in ("best_of", "grammar")}
     if sent.grammar:
         kind, value = sent.grammar.get("type"), sent.grammar.get("value")
-        if kind not in _GRAMMARS or not value:
+        if not isinstance(kind, str) or kind not in _GRAMMARS or not value:
             raise InvalidParameter("grammar", f"must have a value and be of type {', '.join(_GRAMMARS)}")
         schema = value.get("schema", value) if kind == "json_schema" and isinstance(value, Mapping) else value
         values[_GRAMMARS[kind]] = schema

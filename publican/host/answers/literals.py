@@ -6,6 +6,7 @@ evaluated.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -165,7 +166,10 @@ class _Reader:
         if met := _NUMBER.match(self._text, self._at):
             self._at = met.end()
             digits = met.group().replace("_", "")
-            return int(digits) if digits.lstrip("+-").isdigit() else float(digits)
+            number = int(digits) if digits.lstrip("+-").isdigit() else float(digits)
+            if math.isinf(number):
+                raise ValueError("it is too large for a number")
+            return number
         word = self._word()
         if word.lower() not in _WORDS:
             raise ValueError("it has a word that stands for no value")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
+from publican.apis.asking import Asking
+from publican.apis.feed import Item
+from publican.apis.llamacpp.answers import Answer
+from publican.apis.llamacpp.translate import completion
 from publican.core.backend import Status
 from publican.core.errors import PromptTooLong
+from publican.core.events import Delta, TokenOutput
+from publican.core.ids import TokenId
+from publican.core.request import Caller
 from tests.apis.fake_host import ScriptedHost
 from tests.apis.running import app_of, ask
 
@@ -44,3 +52,13 @@ def test_props_without_a_model_is_an_error_and_no_template() -> None:
     props = ask(app_of(ScriptedHost()), "GET", "/props").json()
     assert isinstance(props["chat_template"], str)
     assert props["default_generation_settings"]["n_ctx"] == 2_048
+
+
+def test_a_token_costs_the_same_however_long_the_answer_is() -> None:
+    asked = completion({"prompt": "x", "stream": True}, Asking(Caller()))
+    answer = Answer(asked.requests, asked.shape, "tiny")
+    began_s = time.process_time()
+    for _ in range(10_000):
+        last = answer.render([Item(0, Delta(0, "a", (TokenOutput(TokenId(1)),)))])
+    assert time.process_time() - began_s < 6
+    assert b'"tokens_predicted":10000' in last

@@ -48,3 +48,8 @@ def test_a_tool_s_answer_does_not_stand_without_its_call() -> None:
     prompt = ChatPrompt((Message("user", "ask"), call, result, user))
     assert [m.role for m in without(prompt, 1).messages] == ["assistant", "tool", "user"]
     assert [m.role for m in without(prompt, 2).messages] == ["user"]
+
+
+def test_the_last_message_stays_even_if_it_is_a_tool_s_answer() -> None:
+    call, result = Message("assistant", "c" * 90), Message("tool", "r" * 90)
+    assert texts(50, prompt=ChatPrompt((Message("user", "u" * 90), call, result))) == ["r"]

@@ -65,6 +65,7 @@ def test_when_it_samples(parameters: dict[str, Any], sampled: bool) -> None:
         ({"watermark": True}, "`watermark` is not supported by this server; leave it out"),
         ({"adapter_id": "x"}, "`adapter_id` is not supported by this server; leave it out"),
         ({"grammar": {"type": "xml", "value": "x"}}, "`grammar` must have a value and be of type json, json_schema, regex"),
+        ({"grammar": {"type": [], "value": "x"}}, "`grammar` must have a value and be of type json, json_schema, regex"),
         ({"temperature": "hot"}, "`temperature` must be a number"),
     ],
 )
