@@ -8,13 +8,15 @@ from publican.core.events import Event
 from publican.core.ids import RequestId, TokenId
 from publican.core.request import Stopping, Wanted
 from publican.core.sampling import SamplingParams
+from publican.core.step import NO_ADAPTER
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A request after tokenising. `sampling.seed` is always set, so that a job gives the same answer wherever it runs.
 
-    `negative_tokens` is the prompt that guidance moves away from, where `sampling.guidance_scale` is not 1.
+    `negative_tokens` is the prompt that guidance moves away from, where `sampling.guidance_scale` is not 1. `adapter` is the
+    executor's number of the adapter to answer with.
     """
 
     id: RequestId
@@ -23,6 +25,7 @@ class Job:
     stopping: Stopping = field(default_factory=Stopping)
     wanted: Wanted = field(default_factory=Wanted)
     negative_tokens: tuple[TokenId, ...] = ()
+    adapter: int = NO_ADAPTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from publican.core.errors import InvalidParameter, PromptTooLong, Unsupported
 from publican.core.executor import ExecutorInfo
 from publican.core.sampling import SamplingParams
+from publican.core.step import NO_ADAPTER
 from publican.core.tokenizer import Vocabulary
 from publican.engine.drafting.guesser import Guesser
 from publican.engine.grammar.matcher import Matcher
@@ -31,6 +32,8 @@ class Preparer:
             raise PromptTooLong(len(job.tokens), self.info.context_len)
         if len(job.negative_tokens) >= self.info.context_len:
             raise PromptTooLong(len(job.negative_tokens), self.info.context_len)
+        if not NO_ADAPTER <= job.adapter < self.info.num_adapters:
+            raise Unsupported("This loader has no such adapter; load the model with the native loader and --lora.")
         _check_search(job)
         params = job.sampling
         num_together = params.num_beams if params.num_beams > 1 else max(2, params.top_k) if is_contrastive(params) else 1

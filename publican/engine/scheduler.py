@@ -239,7 +239,7 @@ class Scheduler:
         """A slot with room for all of the sequence's tokens; with `keep_room`, only if the running ones can still grow."""
         search = sequence.group.search
         reuse = not (sequence.reads_whole_prompt or (search is not None and search.reads_prompt))
-        lease = self.cache.lock(sequence.tokens, reuse)
+        lease = self.cache.lock(sequence.tokens, reuse, sequence.adapter)
         if lease is None:
             return False
         room = self.cache.num_total_tokens - self.cache.num_locked_tokens
@@ -258,9 +258,9 @@ class Scheduler:
         for other in computing:
             common = self._shared.get((sequence, other))
             if common is None:
-                common = common_length(sequence.tokens, other.tokens)
+                common = common_length(sequence.tokens, other.tokens) if other.adapter == sequence.adapter else 0
                 self._shared[sequence, other] = common
-            if common >= self.config.min_shared + max(other.num_computed, self.cache.match(sequence.tokens)):
+            if common >= self.config.min_shared + max(other.num_computed, self.cache.match(sequence.tokens, sequence.adapter)):
                 return True
         return False
 
@@ -362,4 +362,4 @@ def _row(sequence: Sequence, num_tokens: int) -> Row:
     tokens = sequence.tokens[start : start + num_tokens] + sequence.draft
     search = sequence.group.search
     num_hidden = num_tokens if search is not None and search.hidden_wanted else 0
-    return Row(sequence.slot, tokens, start, _num_logits(sequence, num_tokens), num_hidden)
+    return Row(sequence.slot, tokens, start, _num_logits(sequence, num_tokens), num_hidden, sequence.adapter)

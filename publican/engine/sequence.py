@@ -92,6 +92,10 @@ class Sequence:
         return self.group.job
 
     @property
+    def adapter(self) -> int:
+        return self.group.job.adapter
+
+    @property
     def unit(self) -> tuple[Sequence, ...]:
         """What comes, runs and is put back together."""
         return self.peers or (self,)

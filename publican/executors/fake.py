@@ -1,7 +1,8 @@
 """`FakeExecutor`: a deterministic model of bytes that needs no file, and a strict reader of plans.
 
 Its next token depends on every token before it, read back through the very memory that the plans built. So whoever
-shares a prefix wrongly, loses a page or mixes two slots up gets another answer, and tests see it.
+shares a prefix wrongly, loses a page or mixes two slots up gets another answer, and tests see it. So does whoever reads
+what was computed with another adapter: the memory holds each token as its row's adapter makes it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from publican.core.errors import OutOfMemory, PlanError
 from publican.core.executor import Cells, ExecutorInfo, Pages, StepResult
 from publican.core.ids import TokenId
-from publican.core.step import Free, MemoryOp, Row, Share, StepPlan, Truncate
+from publican.core.step import NO_ADAPTER, Free, MemoryOp, Row, Share, StepPlan, Truncate
 from publican.core.tokenizer import Vocabulary
 from publican.executors.page_table import PageTables
 
@@ -100,6 +101,11 @@ class FakeExecutor:
         self.closed = True
 
 
+def _adapted(row: Row) -> list[int]:
+    """The tokens of a row as memory holds them."""
+    return [token + (row.adapter - NO_ADAPTER) * len(FAKE_VOCABULARY.pieces) for token in row.tokens]
+
+
 def _digest(tokens: Sequence[int]) -> int:
     return crc32(np.asarray(tokens, np.int32).tobytes())
 
@@ -118,7 +124,7 @@ class _PagedMemory:
 
     def write(self, row: Row) -> None:
         page_len = self._tables.page_len
-        for i, token in enumerate(row.tokens):
+        for i, token in enumerate(_adapted(row)):
             page, inside = divmod(row.start + i, page_len)
             self._pages[self._tables.table[row.slot, page], inside] = token
 
@@ -172,6 +178,7 @@ class _CellMemory:
             self._require(row.start == held, f"slot {row.slot} holds {held} tokens, the row starts at {row.start}")
             self._require(0 < length <= info.context_len - held, f"slot {row.slot} has no tokens, or too many")
             self._require(all(0 <= token < info.vocab_size for token in row.tokens), f"slot {row.slot}: no such token")
+            self._require(NO_ADAPTER <= row.adapter < info.num_adapters, f"slot {row.slot}: no such adapter")
             wanted = row.num_logits, row.num_hidden
             self._require(all(0 <= n <= length for n in wanted), f"slot {row.slot} wants rows it has not")
 
@@ -186,7 +193,7 @@ class _CellMemory:
 
     def write(self, row: Row) -> None:
         held = self._slots.setdefault(row.slot, [])
-        for token in row.tokens:
+        for token in _adapted(row):
             held.append((token, self._next_cell))
             self._next_cell += 1
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from publican.core.errors import PlanError
 from publican.core.executor import ExecutorInfo, Pages
-from publican.core.step import CopyPage, Extend, Free, MemoryOp, Row, StepPlan, Truncate
+from publican.core.step import NO_ADAPTER, CopyPage, Extend, Free, MemoryOp, Row, StepPlan, Truncate
 
 
 class PageTables:
@@ -107,6 +107,7 @@ class PageTables:
         self._require(length > 0, f"slot {slot} has a row of no tokens")
         self._require(0 <= row.num_logits <= length and 0 <= row.num_hidden <= length, f"slot {slot} wants rows it has not")
         self._require(not row.num_hidden or self.info.hidden_size > 0, "hidden states are not to be had")
+        self._require(NO_ADAPTER <= row.adapter < self.info.num_adapters, f"slot {slot} wants an adapter that is not there")
         self._require(min(row.tokens) >= 0 and max(row.tokens) < self.info.vocab_size, f"slot {slot} has a token out of range")
         end = row.start + length
         self._require(end <= self.info.context_len, f"slot {slot} goes beyond the context")

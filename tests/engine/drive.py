@@ -80,12 +80,14 @@ class Driver:
         sampling: SamplingParams = GREEDY,
         wanted: Wanted | None = None,
         negative: str = "",
+        adapter: int = -1,
         **stopping,
     ) -> RequestId:
         id = RequestId(f"job-{self._num_jobs}")
         self._num_jobs += 1
         stop = Stopping(**({"max_tokens": 16} | stopping))
-        self.engine.inbox.put(Submit(Job(id, bytes_of(prompt), sampling, stop, wanted or Wanted(), bytes_of(negative))))
+        job = Job(id, bytes_of(prompt), sampling, stop, wanted or Wanted(), bytes_of(negative), adapter)
+        self.engine.inbox.put(Submit(job))
         return id
 
     def abort(self, id: RequestId, keep: bool = False) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from publican.core.executor import Executor, Pages
 from publican.core.ids import PageId, SlotId
-from publican.core.step import CopyPage, Extend, Free, MemoryOp, Row, Share, StepPlan, Truncate
+from publican.core.step import NO_ADAPTER, CopyPage, Extend, Free, MemoryOp, Row, Share, StepPlan, Truncate
 
 
 class PageBook:
@@ -100,6 +100,8 @@ class Drive:
         memory = executor.info.memory
         self.book = PageBook(memory, seed) if isinstance(memory, Pages) else CellBook()
         self.lengths: dict[int, int] = {}
+        self.adapters: dict[int, int] = {}
+        """Of each slot that has one."""
         self._ops: list[MemoryOp] = []
 
     def plan(self, rows: Mapping[int, Sequence[int]], num_logits: int | None = 1, num_hidden: int = 0) -> StepPlan:
@@ -109,7 +111,8 @@ class Drive:
             start = self.lengths.get(slot, 0)
             self._ops += self.book.grow(slot, start + len(tokens))
             count = len(tokens) if num_logits is None else min(num_logits, len(tokens))
-            planned.append(Row(SlotId(slot), list(tokens), start, count, min(num_hidden, len(tokens))))
+            adapter = self.adapters.get(slot, NO_ADAPTER)
+            planned.append(Row(SlotId(slot), list(tokens), start, count, min(num_hidden, len(tokens)), adapter))
             self.lengths[slot] = start + len(tokens)
         ops, self._ops = tuple(self._ops), []
         return StepPlan(tuple(planned), ops)

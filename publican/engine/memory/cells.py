@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from publican.core.ids import SlotId, TokenId
-from publican.core.step import Free, MemoryOp, Share, Truncate
+from publican.core.step import NO_ADAPTER, Free, MemoryOp, Share, Truncate
 from publican.engine.memory.agreement import common_length
 from publican.engine.memory.protocol import Lease
 
@@ -35,9 +35,10 @@ class _Run:
 class _Sequence:
     """What one slot holds. `run` is its last one; no other slot ends in the same run."""
 
-    __slots__ = ("num_reserved", "run", "tokens")
+    __slots__ = ("adapter", "num_reserved", "run", "tokens")
 
-    def __init__(self) -> None:
+    def __init__(self, adapter: int) -> None:
+        self.adapter = adapter
         self.tokens: list[TokenId] = []
         self.run = _Run(0, None)
         self.num_reserved = 0
@@ -65,15 +66,17 @@ class CellCache:
 
     # --- matching
 
-    def match(self, tokens: Sequence[TokenId]) -> int:
-        return self._find(tokens)[1]
+    def match(self, tokens: Sequence[TokenId], adapter: int = NO_ADAPTER) -> int:
+        return self._find(tokens, adapter)[1]
 
-    def _find(self, tokens: Sequence[TokenId]) -> tuple[SlotId | None, int]:
+    def _find(self, tokens: Sequence[TokenId], adapter: int) -> tuple[SlotId | None, int]:
         """The slot that agrees longest with all but the last of `tokens`, an idle one before a locked one."""
         best: SlotId | None = None
         best_len = 0
         for slot in (*self._idle, *self._locked):
             held = self._slots[slot].tokens
+            if self._slots[slot].adapter != adapter:
+                continue
             length = common_length(held, tokens, len(tokens) - 1)
             if not self.can_rewind and (length < len(held) or slot in self._locked):
                 continue  # only a whole idle sequence can be continued
@@ -83,8 +86,8 @@ class CellCache:
 
     # --- the life of a slot
 
-    def lock(self, tokens: Sequence[TokenId], reuse: bool = True) -> Lease | None:
-        source, length = self._find(tokens) if reuse else (None, 0)
+    def lock(self, tokens: Sequence[TokenId], reuse: bool = True, adapter: int = NO_ADAPTER) -> Lease | None:
+        source, length = self._find(tokens, adapter) if reuse else (None, 0)
         if source is not None and source in self._idle:
             continues = length == len(self._slots[source].tokens)
             if continues or not (self._empty or len(self._idle) > 1):
@@ -95,7 +98,7 @@ class CellCache:
         if not self._empty and not self._evict_one(keep=source):
             return None
         slot = self._empty.pop()
-        self._slots[slot] = _Sequence()
+        self._slots[slot] = _Sequence(adapter)
         self._locked.add(slot)
         if source is not None and length:
             self._share(source, slot, length)

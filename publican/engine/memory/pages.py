@@ -5,7 +5,8 @@
                                             └· · · · ·  page "he re…"           the open page of a running one
 
 Full pages are matched whole. Inside the first page that does not match whole, the child that agrees longest is copied
-(exllamav2 does the same), so a regenerated answer computes one token and not the rest of a page.
+(exllamav2 does the same), so a regenerated answer computes one token and not the rest of a page. Every adapter has a tree of
+its own.
 
 Unlocked pages wait in one list, longest unused first. A slot locks the whole path from the root and unlocks it tail
 first, so a page always stands before its parent in the list, and evicting from the front never orphans a child
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from publican.core.ids import PageId, SlotId, TokenId
-from publican.core.step import CopyPage, Extend, Free, MemoryOp, Truncate
+from publican.core.step import NO_ADAPTER, CopyPage, Extend, Free, MemoryOp, Truncate
 from publican.engine.memory.agreement import common_length
 from publican.engine.memory.protocol import Lease
 
@@ -50,14 +51,20 @@ class _Table:
     `pages[i]` is a duplicate of our own.
     """
 
-    __slots__ = ("nodes", "num_computed", "open_tokens", "pages")
+    __slots__ = ("nodes", "num_computed", "open_tokens", "pages", "root")
 
-    def __init__(self, nodes: list[_Node], pages: list[PageId], num_computed: int) -> None:
+    def __init__(self, root: _Node, nodes: list[_Node], pages: list[PageId], num_computed: int) -> None:
+        self.root = root
         self.nodes = nodes
         self.pages = pages
         self.num_computed = num_computed
         self.open_tokens: Key = ()
         """The computed tokens of the open page, the one after `nodes`."""
+
+    @property
+    def last(self) -> _Node:
+        """What the open page is a child of."""
+        return self.nodes[-1] if self.nodes else self.root
 
 
 class PageCache:
@@ -66,7 +73,7 @@ class PageCache:
     def __init__(self, page_len: int, num_pages: int, num_slots: int) -> None:
         self.page_len = page_len
         self.num_pages = num_pages
-        self._root = _Node((), PageId(-1), None)
+        self._roots: dict[int, _Node] = {}
         self._free = [PageId(i) for i in reversed(range(num_pages))]
         self._unlocked: OrderedDict[_Node, None] = OrderedDict()
         self._free_slots = [SlotId(i) for i in reversed(range(num_slots))]
@@ -75,15 +82,18 @@ class PageCache:
 
     # --- matching
 
-    def match(self, tokens: Sequence[TokenId]) -> int:
-        path, _, num_copied = self._find(tokens)
+    def match(self, tokens: Sequence[TokenId], adapter: int = NO_ADAPTER) -> int:
+        path, _, num_copied = self._find(tokens, self._root(adapter))
         return len(path) * self.page_len + num_copied
 
-    def _find(self, tokens: Sequence[TokenId]) -> tuple[list[_Node], PageId | None, int]:
+    def _root(self, adapter: int) -> _Node:
+        return self._roots.setdefault(adapter, _Node((), PageId(-1), None))
+
+    def _find(self, tokens: Sequence[TokenId], root: _Node) -> tuple[list[_Node], PageId | None, int]:
         """The pages that match whole, and the page that agrees longest with what follows, and how long."""
         usable = len(tokens) - 1  # the last token must be computed, for its logits
         path: list[_Node] = []
-        node = self._root
+        node = root
         end = self.page_len
         while end <= usable:
             child = node.children.get(tuple(tokens[end - self.page_len : end]))
@@ -113,14 +123,15 @@ class PageCache:
 
     # --- the life of a slot
 
-    def lock(self, tokens: Sequence[TokenId], reuse: bool = True) -> Lease | None:
+    def lock(self, tokens: Sequence[TokenId], reuse: bool = True, adapter: int = NO_ADAPTER) -> Lease | None:
         if not self._free_slots:
             return None
-        path, source, num_copied = self._find(tokens) if reuse else ([], None, 0)
+        root = self._root(adapter)
+        path, source, num_copied = self._find(tokens, root) if reuse else ([], None, 0)
         for node in path:
             self._lock_node(node)
         slot = self._free_slots.pop()
-        table = _Table(path, [node.page for node in path], len(path) * self.page_len)
+        table = _Table(root, path, [node.page for node in path], len(path) * self.page_len)
         self._tables[slot] = table
         if path:
             self._ops.append(Extend(slot, tuple(table.pages)))
@@ -156,7 +167,7 @@ class PageCache:
         self._open(slot, table, tuple(tokens[num_full * self.page_len : num_computed]))
 
     def _add_full_page(self, table: _Table, index: int, key: Key) -> None:
-        parent = table.nodes[-1] if table.nodes else self._root
+        parent = table.last
         node = parent.children.get(key)
         if node is None:
             node = _Node(key, table.pages[index], parent)
@@ -189,7 +200,7 @@ class PageCache:
         self._close(slot, table)
         index = len(table.nodes)
         if table.open_tokens and index < len(table.pages):
-            parent = table.nodes[-1] if table.nodes else self._root
+            parent = table.last
             if table.open_tokens not in parent.children:
                 leaf = _Node(table.open_tokens, table.pages[index], parent)
                 parent.children[table.open_tokens] = leaf
@@ -256,10 +267,10 @@ class PageCache:
     def _open(self, slot: SlotId, table: _Table, tokens: Key) -> None:
         table.open_tokens = tokens
         if tokens:
-            (table.nodes[-1] if table.nodes else self._root).open_slots[slot] = table
+            table.last.open_slots[slot] = table
 
     def _close(self, slot: SlotId, table: _Table) -> None:
-        (table.nodes[-1] if table.nodes else self._root).open_slots.pop(slot, None)
+        table.last.open_slots.pop(slot, None)
 
     # --- the rest
 
@@ -281,7 +292,7 @@ class PageCache:
         for slot, table in self._tables.items():
             assert len(table.nodes) <= len(table.pages)
             assert table.num_computed <= len(table.pages) * self.page_len
-            parent = self._root
+            parent = table.root
             for index, (page, node) in enumerate(zip(table.pages, table.nodes, strict=False)):
                 assert node.parent is parent, f"slot {slot}: page {index} hangs in the wrong place"
                 assert len(node.tokens) == self.page_len
@@ -291,7 +302,7 @@ class PageCache:
                 parent = node
             owned.extend(table.pages[len(table.nodes) :])
             assert (slot in parent.open_slots) == bool(table.open_tokens)
-        for node in self._walk(self._root):
+        for node in (node for root in self._roots.values() for node in self._walk(root)):
             owned.append(node.page)
             assert node.num_locks == locks.get(node, 0), "a lock was lost"
             assert (node in self._unlocked) == (node.num_locks == 0)

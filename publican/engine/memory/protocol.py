@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from publican.core.ids import SlotId, TokenId
-from publican.core.step import MemoryOp
+from publican.core.step import NO_ADAPTER, MemoryOp
 
 
 class Lease(NamedTuple):
@@ -20,14 +20,15 @@ class PrefixCache(Protocol):
     """Hands out slots and room, and remembers what was computed so that others can begin with it.
 
     Engine thread only. A slot is locked from `lock` to `unlock`; what a locked slot holds is never evicted. Operations
-    that a call makes necessary wait in order until `drain`.
+    that a call makes necessary wait in order until `drain`. What was computed with one adapter is of no use with another, nor
+    without: `adapter` is whose memory a call is about.
     """
 
-    def match(self, tokens: Sequence[TokenId]) -> int:
+    def match(self, tokens: Sequence[TokenId], adapter: int = NO_ADAPTER) -> int:
         """How many leading tokens of `tokens` could be reused right now; always fewer than all. Changes nothing."""
         ...
 
-    def lock(self, tokens: Sequence[TokenId], reuse: bool = True) -> Lease | None:
+    def lock(self, tokens: Sequence[TokenId], reuse: bool = True, adapter: int = NO_ADAPTER) -> Lease | None:
         """A slot that begins with as much of `tokens` as can be reused (nothing, with `reuse` off). None: no slot is free."""
         ...
 

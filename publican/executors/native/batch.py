@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from publican.core.executor import Array
-from publican.core.step import StepPlan
+from publican.core.step import NO_ADAPTER, StepPlan
 from publican.executors.page_table import PageTables
 
 Ints = NDArray[np.int32]
@@ -25,6 +25,7 @@ class Batch:
         past: [S]; how many tokens its slot held before this step.
         pages: [S, P]; its page table, up to the longest one's end; beyond its own end entries are stale.
         logit_rows, hidden_rows: which of the M tokens want logits, or hidden states, in order.
+        adapters: [S]; the adapter of each sequence, -1 for none; None where no sequence has one.
     """
 
     tokens: Ints
@@ -36,6 +37,7 @@ class Batch:
     pages: Ints
     logit_rows: Ints
     hidden_rows: Ints
+    adapters: Ints | None = None
 
 
 class Backend(Protocol):
@@ -69,6 +71,7 @@ def make_batch(plan: StepPlan, tables: PageTables) -> Batch:
     owners = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)
     num_tokens = int(lengths.sum())
     positions = np.arange(num_tokens, dtype=np.int32) - np.repeat(starts - past, lengths)
+    adapters = np.array([row.adapter for row in rows], np.int32)
     max_pages = -(-int((past + lengths).max()) // tables.page_len)
     return Batch(
         tokens=np.concatenate([np.asarray(row.tokens, np.int32) for row in rows]),
@@ -80,6 +83,7 @@ def make_batch(plan: StepPlan, tables: PageTables) -> Batch:
         pages=np.ascontiguousarray(tables.table[slots, :max_pages]),
         logit_rows=_last_rows(starts, lengths, [row.num_logits for row in rows]),
         hidden_rows=_last_rows(starts, lengths, [row.num_hidden for row in rows]),
+        adapters=adapters if (adapters != NO_ADAPTER).any() else None,
     )
 
 

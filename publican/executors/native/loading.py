@@ -7,13 +7,14 @@ that will own the executor, and blocks it for seconds to minutes; `progress` say
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
 from publican.core.errors import ModelFileError, OutOfMemory, SettingsError, UnsupportedModel
 from publican.core.executor import ExecutorInfo, Pages
-from publican.core.model import Checkpoint, ModelSpec, Rope
+from publican.core.model import Adapter, Checkpoint, ModelSpec, Rope
+from publican.executors.native.adapters import Adapters
 from publican.executors.native.batch import Backend
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.executor import NativeExecutor
@@ -33,10 +34,16 @@ class _BackendModule(Protocol):
     def make_backend(self, program: Program, config: NativeConfig) -> Backend: ...
 
 
-def load(checkpoint: Checkpoint, config: NativeConfig, progress: Progress | None = None) -> NativeExecutor:
+def load(
+    checkpoint: Checkpoint,
+    config: NativeConfig,
+    progress: Progress | None = None,
+    adapters: Sequence[Adapter] = (),
+) -> NativeExecutor:
     """Load a model.
 
     Args:
+        adapters: loaded beside it; a row's adapter is a place in these.
         progress: called with the number of tensors done and of all, on this thread.
 
     Raises:
@@ -46,7 +53,9 @@ def load(checkpoint: Checkpoint, config: NativeConfig, progress: Progress | None
         OutOfMemory: it does not fit.
     """
     try:
-        program, info, filled = describe(checkpoint, config, progress)
+        program, info, filled = describe(checkpoint, config, progress, adapters)
+        if adapters and config.backend != "plain":
+            raise UnsupportedModel(f"The backend {config.backend} applies no adapters; take the backend plain.")
         backend = _backend_module(config.backend).make_backend(program, filled)
     except MemoryError as error:
         raise OutOfMemory(f"The memory does not suffice to load {checkpoint.name}; take a smaller model or context.") from error
@@ -56,21 +65,23 @@ def load(checkpoint: Checkpoint, config: NativeConfig, progress: Progress | None
     return NativeExecutor(dataclasses.replace(info, device=backend.device), backend)
 
 
-def objection(checkpoint: Checkpoint) -> str | None:
-    """Why a model cannot be loaded here, from its headers alone; None if nothing speaks against it.
+def objection(checkpoint: Checkpoint, adapters: Sequence[Adapter] = ()) -> str | None:
+    """Why a model cannot be loaded here with these adapters, from headers alone; None if nothing speaks against it.
 
     Raises:
         ModelFileError: the files are damaged, whoever loads them.
     """
     try:
-        describe(checkpoint, NativeConfig(context_len=16, num_slots=1))  # how long a context would be does not matter here
+        describe(
+            checkpoint, NativeConfig(context_len=16, num_slots=1), None, adapters
+        )  # no context too long: that does not matter here
     except UnsupportedModel as error:
         return str(error)
     return None
 
 
 def describe(
-    checkpoint: Checkpoint, config: NativeConfig, progress: Progress | None = None
+    checkpoint: Checkpoint, config: NativeConfig, progress: Progress | None = None, adapters: Sequence[Adapter] = ()
 ) -> tuple[Program, ExecutorInfo, NativeConfig]:
     """The program of a model, the measures of its executor, and the config with every 0 filled in.
 
@@ -83,7 +94,8 @@ def describe(
     family = FAMILIES[spec.architecture]
     weights = Weights(checkpoint, family, progress)
     weights.check_layers()
-    program = build(spec, family, weights, _ropes(spec, weights, config))
+    known = Adapters(adapters, spec, family, weights)
+    program = build(spec, family, weights, _ropes(spec, weights, config), known)
     info = ExecutorInfo(
         loader="native",
         device="",
@@ -94,6 +106,7 @@ def describe(
         max_logits=config.max_logits,
         memory=Pages(config.page_len, config.num_pages),
         hidden_size=spec.hidden_size,
+        num_adapters=len(adapters),
     )
     return program, info, config
 

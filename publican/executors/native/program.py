@@ -14,10 +14,24 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from publican.executors.native.layout import Matrix
+from publican.executors.native.layout import DenseMatrix, Matrix
 
 Floats = NDArray[np.float32]
 Activation = Literal["silu", "gelu_tanh"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LowRank:
+    """What adapter number `adapter` adds to the product y of a linear layer, for its own rows only:
+
+    y[:, column:] += scale · up · (down · src), with `down` [rank, inputs] and `up` [outputs of it, rank].
+    """
+
+    adapter: int
+    down: DenseMatrix
+    up: DenseMatrix
+    scale: float
+    column: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +55,7 @@ class Norm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Linear:
-    """y = weight · src + bias, then dst[:, column:] = y, or with `add`: dst += scale · y (the residual)."""
+    """y = weight · src + bias + what adapters add, then dst[:, column:] = y, or with `add`: dst += scale · y (the residual)."""
 
     src: str
     dst: str
@@ -50,17 +64,20 @@ class Linear:
     add: bool = False
     scale: float = 1.0
     column: int = 0
+    adapters: tuple[LowRank, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GatedLinear:
-    """dst = activation(gate · src) · (up · src)"""
+    """dst = activation(gate · src) · (up · src), with what adapters add to either product."""
 
     src: str
     dst: str
     gate: Matrix
     up: Matrix
     activation: Activation = "silu"
+    gate_adapters: tuple[LowRank, ...] = ()
+    up_adapters: tuple[LowRank, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,6 +206,7 @@ class Program:
         buffers: width of each buffer, in numbers.
         num_layers: layers of KV cache.
         windows: the window of each layer, 0 for none, so that a backend may keep only what is needed.
+        num_adapters: how many adapters the operations may have additions of.
     """
 
     ops: Iterable[Op]
@@ -202,3 +220,4 @@ class Program:
     vocab_size: int
     context_len: int
     windows: tuple[int, ...] = ()
+    num_adapters: int = 0

@@ -75,17 +75,18 @@ class CellCacheMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.info = fake_info(Cells(self.num_cells), context_len=40, num_slots=5, max_batch_tokens=100)
+        self.info = fake_info(Cells(self.num_cells), context_len=40, num_slots=5, max_batch_tokens=100, num_adapters=2)
         self.cache = CellCache(self.num_cells, 5)
         self.executor = FakeExecutor(self.info)
         self.held: dict[int, list[int]] = {}
+        self.adapters: dict[int, int] = {}
 
     def plan(self, *rows: Row) -> None:
         self.executor.execute(StepPlan(rows, self.cache.drain()))
 
-    @rule(tokens=st.lists(st.integers(0, 1), min_size=1, max_size=20), reuse=st.booleans())
-    def come(self, tokens: list[int], reuse: bool) -> None:
-        lease = self.cache.lock(tokens, reuse)
+    @rule(tokens=st.lists(st.integers(0, 1), min_size=1, max_size=20), reuse=st.booleans(), adapter=st.integers(-1, 1))
+    def come(self, tokens: list[int], reuse: bool, adapter: int) -> None:
+        lease = self.cache.lock(tokens, reuse, adapter)
         if lease is None:
             assert len(self.held) == 5
             return
@@ -93,8 +94,8 @@ class CellCacheMachine(RuleBasedStateMachine):
         if not self.cache.reserve(lease.slot, len(tokens)):
             self.cache.unlock(lease.slot)
             return
-        self.held[lease.slot] = tokens
-        self.plan(Row(lease.slot, tokens[lease.num_cached :], lease.num_cached, 0))
+        self.held[lease.slot], self.adapters[lease.slot] = tokens, adapter
+        self.plan(Row(lease.slot, tokens[lease.num_cached :], lease.num_cached, 0, adapter=adapter))
         self.cache.insert(lease.slot, tokens, len(tokens))
 
     @precondition(lambda self: self.held)
@@ -103,7 +104,7 @@ class CellCacheMachine(RuleBasedStateMachine):
         slot = data.draw(st.sampled_from(sorted(self.held)))
         tokens = self.held[slot]
         if len(tokens) < 40 and self.cache.reserve(slot, len(tokens) + 1):
-            self.plan(Row(slot, [token], len(tokens), 0))
+            self.plan(Row(slot, [token], len(tokens), 0, adapter=self.adapters[slot]))
             tokens.append(token)
             self.cache.insert(slot, tokens, len(tokens))
 
@@ -135,7 +136,8 @@ class CellCacheMachine(RuleBasedStateMachine):
     def every_slot_reads_what_it_holds(self) -> None:
         self.plan()
         for slot, tokens in self.held.items():
-            assert self.executor._memory.read(slot, len(tokens)) == tokens
+            changed = [token + (self.adapters[slot] + 1) * self.info.vocab_size for token in tokens]
+            assert self.executor._memory.read(slot, len(tokens)) == changed
 
 
 CellCacheMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -99,6 +99,20 @@ def test_truncating_inside_a_shared_page_goes_back_to_its_beginning():
     assert cache.match([0, 1, 2, 3, 7, 7, 7, 7, 1]) == 8
 
 
+def test_no_page_is_shared_between_adapters():
+    cache = PageCache(PAGE_LEN, num_pages=16, num_slots=4)
+    tokens = list(range(10))
+    cache.unlock(computed(cache, tokens))
+    assert cache.match(tokens, 0) == 0
+    lease = cache.lock(tokens, adapter=0)
+    assert lease is not None
+    assert lease.num_cached == 0
+    assert cache.reserve(lease.slot, 10)
+    cache.insert(lease.slot, tokens, 10)
+    assert (cache.match(tokens), cache.match(tokens, 0), cache.match(tokens, 1)) == (9, 9, 0)
+    cache.check()
+
+
 def test_no_slot_is_no_lease():
     cache = PageCache(PAGE_LEN, num_pages=8, num_slots=1)
     assert cache.lock([1]) is not None
@@ -110,10 +124,11 @@ class PageCacheMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        info = fake_info(Pages(PAGE_LEN, 12), context_len=24, num_slots=4, max_batch_tokens=100)
+        info = fake_info(Pages(PAGE_LEN, 12), context_len=24, num_slots=4, max_batch_tokens=100, num_adapters=2)
         self.cache = PageCache(PAGE_LEN, 12, 4)
         self.tables = PageTables(info)
-        self.written: dict[int, list[int]] = {}
+        self.written: dict[int, list[tuple[int, int]]] = {}
+        self.adapters: dict[int, int] = {}
         self.held: dict[int, list[int]] = {}
 
     def plan(self, *rows: Row) -> None:
@@ -122,16 +137,19 @@ class PageCacheMachine(RuleBasedStateMachine):
         for row in rows:
             for i, token in enumerate(row.tokens):
                 page, inside = divmod(row.start + i, PAGE_LEN)
-                self.written.setdefault(int(self.tables.table[row.slot, page]), [-1] * PAGE_LEN)[inside] = token
+                self.written.setdefault(int(self.tables.table[row.slot, page]), [(-1, -1)] * PAGE_LEN)[inside] = (
+                    token,
+                    row.adapter,
+                )
 
-    def read(self, slot: int, length: int) -> list[int]:
+    def read(self, slot: int, length: int) -> list[tuple[int, int]]:
         pages = self.tables.table[slot, : -(-length // PAGE_LEN)]
         return [t for p in pages for t in self.written[int(p)]][:length]
 
-    @rule(tokens=st.lists(st.integers(0, 1), min_size=1, max_size=20), reuse=st.booleans())
-    def come(self, tokens: list[int], reuse: bool) -> None:
-        expected = self.cache.match(tokens) if reuse else 0
-        lease = self.cache.lock(tokens, reuse)
+    @rule(tokens=st.lists(st.integers(0, 1), min_size=1, max_size=20), reuse=st.booleans(), adapter=st.integers(-1, 1))
+    def come(self, tokens: list[int], reuse: bool, adapter: int) -> None:
+        expected = self.cache.match(tokens, adapter) if reuse else 0
+        lease = self.cache.lock(tokens, reuse, adapter)
         if lease is None:
             assert len(self.held) == 4
             return
@@ -139,8 +157,8 @@ class PageCacheMachine(RuleBasedStateMachine):
         if not self.cache.reserve(lease.slot, len(tokens)):
             self.cache.unlock(lease.slot)
             return
-        self.held[lease.slot] = tokens
-        self.plan(Row(lease.slot, tokens[lease.num_cached :], lease.num_cached, 0))
+        self.held[lease.slot], self.adapters[lease.slot] = tokens, adapter
+        self.plan(Row(lease.slot, tokens[lease.num_cached :], lease.num_cached, 0, adapter=adapter))
         self.cache.insert(lease.slot, tokens, len(tokens))
 
     @precondition(lambda self: self.held)
@@ -149,7 +167,7 @@ class PageCacheMachine(RuleBasedStateMachine):
         slot = data.draw(st.sampled_from(sorted(self.held)))
         tokens = self.held[slot]
         if len(tokens) < 24 and self.cache.reserve(slot, len(tokens) + 1):
-            self.plan(Row(slot, [token], len(tokens), 0))
+            self.plan(Row(slot, [token], len(tokens), 0, adapter=self.adapters[slot]))
             tokens.append(token)
             self.cache.insert(slot, tokens, len(tokens))
 
@@ -182,7 +200,7 @@ class PageCacheMachine(RuleBasedStateMachine):
     def every_slot_reads_what_it_holds(self) -> None:
         self.plan()
         for slot, tokens in self.held.items():
-            assert self.read(slot, len(tokens)) == tokens
+            assert self.read(slot, len(tokens)) == [(token, self.adapters[slot]) for token in tokens]
 
 
 PageCacheMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -12,7 +12,7 @@ from publican.executors.native.config import NativeConfig
 from publican.executors.native.loading import load
 from publican.store.checkpoint import open_checkpoint
 from tests.executors.drive import Drive
-from tests.executors.native import gguf_files, libllama, tiny
+from tests.executors.native import gguf_files, libllama, lora_files, tiny
 from tests.executors.native.gguf_blocks import random_matrix
 
 CONFIG = NativeConfig(context_len=64, num_slots=1, page_len=4, max_logits=64)
@@ -72,7 +72,7 @@ def test_a_gguf_equals_transformers_and_libllama(name: str, tmp_path: Path) -> N
     assert np.abs(got - theirs).max() < 2e-3 * np.abs(expected).max()
 
 
-def test_quantised_of_several_kinds_in_one_layer(tmp_path: Path) -> None:
+def several_kinds(folder: Path) -> tuple[Any, Path]:
     """q, k and v of different types cannot be one matrix; shuffled rows and a table of its own type besides."""
     import torch
 
@@ -94,8 +94,25 @@ def test_quantised_of_several_kinds_in_one_layer(tmp_path: Path) -> None:
             values = values.reshape(heads, -1, 2, num_inputs).swapaxes(1, 2).reshape(values.shape)
         module.weight.data.copy_(torch.from_numpy(values))
         tensors[f"blk.0.{name}.weight"] = kinds[name], (num_outputs, num_inputs), raw.tobytes()
-    path = gguf_files.write(tmp_path / "mixed.gguf", model, tensors=tensors)
+    return model, gguf_files.write(folder / "mixed.gguf", model, tensors=tensors)
+
+
+def test_quantised_of_several_kinds_in_one_layer(tmp_path: Path) -> None:
+    model, path = several_kinds(tmp_path)
     tokens = np.random.default_rng(2).integers(0, tiny.VOCAB, 40).tolist()
     expected = tiny.logits(model, tokens)
     got = Drive(load(open_checkpoint(path), CONFIG)).step({0: tokens}, num_logits=None)[0]
+    assert np.abs(got - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_an_adapter_on_matrices_that_cannot_be_one(tmp_path: Path) -> None:
+    """Each of q, k and v has a linear layer of its own here, with its own of what the adapter adds."""
+    model, path = several_kinds(tmp_path)
+    adapter = lora_files.adapter(tmp_path / "some", model)
+    drive = Drive(load(open_checkpoint(path), CONFIG, None, [adapter]))
+    drive.adapters = {0: 0}
+    tokens = np.random.default_rng(2).integers(0, tiny.VOCAB, 40).tolist()
+    expected = tiny.logits(lora_files.merged(model, adapter.path), tokens)
+    assert np.abs(expected - tiny.logits(model, tokens)).max() > 0.1 * np.abs(expected).max()
+    got = drive.step({0: tokens}, num_logits=None)[0]
     assert np.abs(got - expected).max() < 1e-4 * np.abs(expected).max()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from publican.core.model import Mixture, ModelSpec
+from publican.executors.native.adapters import Adapters
+from publican.executors.native.families.additions import Additions, cut
 from publican.executors.native.families.family import Family, Role
 from publican.executors.native.layout import Matrix, dequantise, stack, take_outputs
 from publican.executors.native.program import (
@@ -32,7 +34,9 @@ from publican.executors.native.program import (
 from publican.executors.native.weights import Weights
 
 
-def build(spec: ModelSpec, family: Family, weights: Weights, ropes: tuple[RopeTable, ...]) -> Program:
+def build(
+    spec: ModelSpec, family: Family, weights: Weights, ropes: tuple[RopeTable, ...], adapters: Adapters | None = None
+) -> Program:
     """The program of a model.
 
     Args:
@@ -43,8 +47,9 @@ def build(spec: ModelSpec, family: Family, weights: Weights, ropes: tuple[RopeTa
     """
     context_len = len(ropes[0].cos)
     widths = _Widths.of(spec)
+    additions = Additions(adapters, spec)
     return Program(
-        ops=_Operations(spec, family, weights, context_len),
+        ops=_Operations(spec, family, weights, context_len, additions),
         buffers={
             "x": spec.hidden_size,
             "normed": spec.hidden_size,
@@ -62,6 +67,7 @@ def build(spec: ModelSpec, family: Family, weights: Weights, ropes: tuple[RopeTa
         vocab_size=spec.vocab_size,
         context_len=context_len,
         windows=tuple(_window(spec, layer, context_len) for layer in range(spec.num_layers)),
+        num_adapters=0 if adapters is None else len(adapters),
     )
 
 
@@ -100,6 +106,7 @@ class _Operations:
     family: Family
     weights: Weights
     context_len: int
+    additions: Additions
 
     def __iter__(self) -> Iterator[Op]:
         spec = self.spec
@@ -138,7 +145,7 @@ class _Operations:
         spec = self.spec
         src = yield from self._ffn_source(layer)
         gate, up = self._gate_and_up(layer)
-        yield GatedLinear(src, "ffn", gate, up, self.family.activation)
+        yield GatedLinear(src, "ffn", gate, up, self.family.activation, *self.additions.gate_and_up(layer))
         del gate, up
         yield from self._add_back("ffn", "down", "ffn_post_norm", spec.ffn_size, layer)
 
@@ -181,20 +188,22 @@ class _Operations:
         spec = self.spec
         weight = self.weights.matrix(role, (spec.hidden_size, num_inputs), layer)
         bias = self.weights.bias(role, spec.hidden_size, layer)
+        added = self.additions.of(role, layer)
         if not self.family.post_norm:
-            yield Linear(src, "x", weight, bias, add=True, scale=spec.residual_scale)
+            yield Linear(src, "x", weight, bias, add=True, scale=spec.residual_scale, adapters=added)
             return
-        yield Linear(src, "branch", weight, bias)
+        yield Linear(src, "branch", weight, bias, adapters=added)
         yield Norm("branch", "branch", self._norm(norm, layer), spec.norm_eps)
         yield Add("branch", "x", spec.residual_scale)
 
     def _project(self, src: str, layer: int) -> Iterator[Op]:
         """q, k and v side by side: one matrix where the file or the formats allow."""
         widths, hidden_size = _Widths.of(self.spec), self.spec.hidden_size
+        added = self.additions.qkv(layer)
         if self.weights.has("qkv", layer):
             width = widths.q + 2 * widths.kv
             fused = self.weights.matrix("qkv", (width, hidden_size), layer)
-            yield Linear(src, "qkv", fused, self.weights.bias("qkv", width, layer))
+            yield Linear(src, "qkv", fused, self.weights.bias("qkv", width, layer), adapters=added)
             return
         roles: tuple[tuple[Role, int], ...] = (("q", widths.q), ("k", widths.kv), ("v", widths.kv))
         parts = [self._heads(role, (width, hidden_size), layer) for role, width in roles]
@@ -204,12 +213,13 @@ class _Operations:
             if any(b is not None for _, b in parts):
                 bias = np.concatenate([np.zeros(w.shape[0], np.float32) if b is None else b for w, b in parts])
             del parts
-            yield Linear(src, "qkv", stacked, bias)
+            yield Linear(src, "qkv", stacked, bias, adapters=added)
             return
         column = 0
         for weight, bias in parts:
-            yield Linear(src, "qkv", weight, bias, column=column)
-            column += weight.shape[0]
+            end = column + weight.shape[0]
+            yield Linear(src, "qkv", weight, bias, column=column, adapters=cut(added, column, end))
+            column = end
 
     def _heads(self, role: Role, shape: tuple[int, int], layer: int) -> tuple[Matrix, Floats | None]:
         """One of q, k and v, its outputs in the order that rotation here expects."""

@@ -14,7 +14,7 @@ from publican.executors.native.config import NativeConfig
 from publican.executors.native.layout import DenseMatrix, Matrix, QuantizedMatrix, dequantise
 from publican.executors.native.plain.cache import KVCache
 from publican.executors.native.plain.operations import OPERATIONS, Step
-from publican.executors.native.program import Embed, Expert, Experts, Floats, Logits, Op, Program
+from publican.executors.native.program import Embed, Expert, Experts, Floats, Logits, LowRank, Op, Program
 
 
 class PlainBackend:
@@ -69,5 +69,15 @@ def _dense_ops(program: Program) -> Iterator[Op]:
 
 
 def _dense_weights(op: Op | Expert) -> dict[str, Any]:
-    weights = {field.name: getattr(op, field.name) for field in dataclasses.fields(op)}
-    return {n: DenseMatrix(dequantise(w)) for n, w in weights.items() if isinstance(w, QuantizedMatrix | DenseMatrix)}
+    dense: dict[str, Any] = {}
+    for field in dataclasses.fields(op):
+        value = getattr(op, field.name)
+        if isinstance(value, QuantizedMatrix | DenseMatrix):
+            dense[field.name] = DenseMatrix(dequantise(value))
+        elif isinstance(value, tuple):
+            dense[field.name] = tuple(_dense_low_rank(each) for each in value)
+    return dense
+
+
+def _dense_low_rank(of: LowRank) -> LowRank:
+    return dataclasses.replace(of, down=DenseMatrix(dequantise(of.down)), up=DenseMatrix(dequantise(of.up)))

@@ -23,6 +23,7 @@ from publican.executors.native.program import (
     GatedLinear,
     Linear,
     Logits,
+    LowRank,
     Norm,
     Program,
     RopeTable,
@@ -61,8 +62,21 @@ def norm(op: Norm, step: Step) -> None:
     step.buffers[op.dst][:] = _rms_norm(step.buffers[op.src], op.weight, op.eps)
 
 
+def _product(x: Floats, weight: Matrix, adapters: tuple[LowRank, ...], batch: Batch) -> Floats:
+    """weight · x, with what the adapters of the rows add."""
+    y = cast(Floats, x @ _values(weight).T)
+    if batch.adapters is None:
+        return y
+    of_row = batch.adapters[batch.owners]
+    for low_rank in adapters:
+        rows = np.flatnonzero(of_row == low_rank.adapter)
+        added = x[rows] @ _values(low_rank.down).T @ _values(low_rank.up).T
+        y[rows, low_rank.column : low_rank.column + added.shape[1]] += np.float32(low_rank.scale) * added
+    return y
+
+
 def linear(op: Linear, step: Step) -> None:
-    y = step.buffers[op.src] @ _values(op.weight).T
+    y = _product(step.buffers[op.src], op.weight, op.adapters, step.batch)
     if op.bias is not None:
         y += op.bias
     if op.add:
@@ -72,13 +86,18 @@ def linear(op: Linear, step: Step) -> None:
 
 
 def gated_linear(op: GatedLinear, step: Step) -> None:
-    step.buffers[op.dst][:] = _gated(step.buffers[op.src], op, op.activation)
+    x, batch = step.buffers[op.src], step.batch
+    gate = _product(x, op.gate, op.gate_adapters, batch)
+    step.buffers[op.dst][:] = _activated(gate, op.activation) * _product(x, op.up, op.up_adapters, batch)
 
 
-def _gated(x: Floats, op: GatedLinear | Expert, activation: Activation) -> Floats:
-    gate = x @ _values(op.gate).T
-    activated = _silu(gate) if activation == "silu" else _gelu_tanh(gate)
-    return cast(Floats, activated * (x @ _values(op.up).T))
+def _activated(gate: Floats, activation: Activation) -> Floats:
+    return _silu(gate) if activation == "silu" else _gelu_tanh(gate)
+
+
+def _expert(x: Floats, op: Expert, activation: Activation) -> Floats:
+    inner = _activated(x @ _values(op.gate).T, activation) * (x @ _values(op.up).T)
+    return cast(Floats, inner @ _values(op.down).T)
 
 
 def experts(op: Experts, step: Step) -> None:
@@ -88,7 +107,7 @@ def experts(op: Experts, step: Step) -> None:
     for number, expert in enumerate(op.experts):
         rows, places = np.nonzero(chosen == number)
         if len(rows):
-            given[rows, places] = _gated(x[rows], expert, op.activation) @ _values(expert.down).T
+            given[rows, places] = _expert(x[rows], expert, op.activation)
     y = (weights[..., None] * given).sum(axis=1)
     if op.shared_gate is not None:
         y += _sigmoid(x @ op.shared_gate)[:, None] * step.buffers[op.shared]
