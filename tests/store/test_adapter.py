@@ -147,7 +147,7 @@ def test_what_is_no_adapter(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 def test_whatever_is_in_the_files_ends_in_a_sentence(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = write(tmp_path_factory.getbasetemp() / "fuzzed")
     junk = st.recursive(
