@@ -74,7 +74,7 @@ def _dense_weights(op: Op | Expert) -> dict[str, Any]:
         value = getattr(op, field.name)
         if isinstance(value, QuantizedMatrix | DenseMatrix):
             dense[field.name] = DenseMatrix(dequantise(value))
-        elif isinstance(value, tuple):
+        elif isinstance(value, tuple) and all(isinstance(each, LowRank) for each in value):
             dense[field.name] = tuple(_dense_low_rank(each) for each in value)
     return dense
 
