@@ -26,7 +26,9 @@ def main() -> int:
         python = install()
     except subprocess.CalledProcessError as error:
         return start.fail(f"the installation stopped with exit status {error.returncode}; the lines above say why.")
-    pytest = [[str(python), "-m", "pytest", *sys.argv[1:]]]
+    # Tests run in random order. The seed stands in what is printed, so that a run that failed can be had again.
+    seed = f"--randomly-seed={time.time_ns() % 1_000_000}"
+    pytest = [[str(python), "-m", "pytest", seed, *sys.argv[1:]]]
     sanitizers = [[str(python), str(start.HERE / "scripts" / "sanitize.py")]] if sys.platform == "linux" else []
     steps = pytest if sys.argv[1:] else [*checks(python), *pytest, *sanitizers]
     failed = [" ".join(step) for step in steps if not passes(step)]
