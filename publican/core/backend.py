@@ -41,9 +41,9 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What goes on right now, for health checks and people. Cheap to ask for: every answer is labelled with `model`.
+    """What goes on right now, for health checks and people. Cheap to ask for: every answer is labelled with the card's name.
 
-    `num_slots` answers can be computed at once; 0 where nobody knows. `card` is the loaded model's.
+    `num_slots` answers can be computed at once; 0 where nobody knows. `card` is the loaded model's; None if none is.
     """
 
     healthy: bool
@@ -51,7 +51,6 @@ class Status:
     num_running: int = 0
     num_waiting: int = 0
     kv_used: float = 0.0
-    model: str = ""
     num_slots: int = 0
     card: ModelCard | None = None
 
@@ -105,7 +104,9 @@ class Backend(Protocol):
 class Control(Protocol):
     """What a server must know and do beside generating. A Backend that wraps another passes these on."""
 
-    def models(self) -> tuple[ModelCard, ...]: ...
+    async def models(self) -> tuple[ModelCard, ...]:
+        """The loaded model, and all that could be loaded. May look at a disk: what is loaded is in `status` too."""
+        ...
 
     def status(self) -> Status: ...
 
