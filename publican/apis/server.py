@@ -63,10 +63,9 @@ class Server:
         return caller
 
     def model_name(self, asked: str | None) -> str:
-        """What answers are labelled with: the loaded model's name, or what was asked for. `models` may look at a disk; a
-        backend that names its model in its status saves every request that."""
-        loaded = self.host.status().model or next((card.name for card in self.host.models() if card.loaded), None)
-        return loaded or asked or ""
+        """What answers are labelled with: the loaded model's name, or what was asked for."""
+        card = self.host.status().card
+        return card.name if card is not None else asked or ""
 
 
 def require_admin(caller: Caller) -> None:
@@ -111,6 +110,5 @@ class Call:
         return self.caller != STRANGER
 
     def loaded(self) -> ModelCard | None:
-        """The loaded model. A backend that has its card in its status saves a look at every model there is."""
-        card = self.host.status().card
-        return card or next((card for card in self.host.models() if card.loaded), None)
+        """The loaded model."""
+        return self.host.status().card

@@ -54,10 +54,10 @@ class FakeLibrary:
         self._make_port = make_port
         self._specs = {"fake": fake_spec(), "fake-slow": fake_spec(step_s=0.05)}
 
-    def names(self) -> tuple[str, ...]:
+    async def names(self) -> tuple[str, ...]:
         return tuple(self._specs)
 
-    def cards(self) -> tuple[ModelCard, ...]:
+    async def cards(self) -> tuple[ModelCard, ...]:
         return tuple(ModelCard(name, 0, False) for name in self._specs)
 
     async def open(self, name: str, options: Mapping[str, Any]) -> LoadedModel:
@@ -82,4 +82,4 @@ class FakeLibrary:
 
     def _check(self, name: str) -> None:
         if name not in self._specs:
-            raise ModelNotFound(name, self.names())
+            raise ModelNotFound(name, tuple(self._specs))

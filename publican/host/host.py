@@ -22,13 +22,13 @@ _LOADING_S = 5
 
 
 class Library(Protocol):
-    """Where models come from. Only `cards` and `names` may be called often."""
+    """Where models come from. Looks at the disk, on threads."""
 
-    def names(self) -> tuple[str, ...]:
+    async def names(self) -> tuple[str, ...]:
         """Every model that could be loaded."""
         ...
 
-    def cards(self) -> tuple[ModelCard, ...]:
+    async def cards(self) -> tuple[ModelCard, ...]:
         """The same, as callers may know them; none says that it is loaded."""
         ...
 
@@ -73,22 +73,22 @@ class ModelHost:
     # --- Backend
 
     async def generate(self, request: Request) -> EventStream:
-        return await self._for(request.model).generate(request)
+        return await (await self._loaded()).generate(request)
 
-    def _for(self, name: str | None) -> LoadedModel:
+    async def _loaded(self) -> LoadedModel:
         """The loaded model, whatever a client calls it: clients have no way to know, and many cannot be told."""
         if self._model is None and self._swapping.locked():
             raise Overloaded("A model is being loaded; try again in a moment.", _LOADING_S)
         if self._model is None:
-            raise ModelNotFound("", self._library.names())
+            raise ModelNotFound("", await self._library.names())
         return self._model
 
     # --- Control
 
-    def models(self) -> tuple[ModelCard, ...]:
+    async def models(self) -> tuple[ModelCard, ...]:
+        others = await self._library.cards()
         loaded = (self._model.card,) if self._model else ()
-        others = (card for card in self._library.cards() if not self._model or card.name != self._model.description.name)
-        return (*loaded, *others)
+        return (*loaded, *(card for card in others if not loaded or card.name != loaded[0].name))
 
     def status(self) -> Status:
         if self._model is not None:
@@ -97,26 +97,26 @@ class ModelHost:
         return Status(not loading, "a model is being loaded" if loading else "no model is loaded")
 
     async def tokenize(self, prompt: Prompt, model: str | None = None) -> tuple[TokenId, ...]:
-        return await self._for(model).prompter.encode(prompt)
+        return await (await self._loaded()).prompter.encode(prompt)
 
     async def detokenize(self, tokens: tuple[TokenId, ...], model: str | None = None) -> str:
-        return self._for(model).prompter.decode(tokens)
+        return (await self._loaded()).prompter.decode(tokens)
 
     async def pieces(self, tokens: tuple[TokenId, ...], model: str | None = None) -> tuple[bytes, ...]:
-        return self._for(model).prompter.pieces(tokens)
+        return (await self._loaded()).prompter.pieces(tokens)
 
     async def render(self, prompt: ChatPrompt, model: str | None = None) -> str:
-        return await self._for(model).prompter.render(prompt)
+        return await (await self._loaded()).prompter.render(prompt)
 
     async def embed(self, prompts: tuple[Prompt, ...], model: str | None = None) -> Embeddings:
-        name = self._for(model).description.name
+        name = (await self._loaded()).description.name
         raise Unsupported(f"{name} answers with text, and gives no embeddings here; ask a model made for them.")
 
     async def describe(self, name: str | None = None) -> ModelInfo:
         own = self._model
         if own is not None and own.description.info is not None and name in (None, own.description.name):
             return own.description.info
-        return await self._library.describe(name or self._for(None).description.name)
+        return await self._library.describe(name or (await self._loaded()).description.name)
 
     async def trace(self) -> tuple[Mapping[str, Any], ...]:
         return tuple(asdict(step) for step in await self._model.trace()) if self._model else ()

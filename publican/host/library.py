@@ -87,23 +87,27 @@ class ModelLibrary:
         """Let a model that the owner named by its path be asked for by its name."""
         self._elsewhere[stored.name] = stored
 
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._stored())
+    async def names(self) -> tuple[str, ...]:
+        return tuple(await self._stored())
 
-    def cards(self) -> tuple[ModelCard, ...]:
-        return tuple(ModelCard(m.name, 0, False, int(m.modified_s), {}, m.num_bytes) for m in self._stored().values())
+    async def cards(self) -> tuple[ModelCard, ...]:
+        models = (await self._stored()).values()
+        return tuple(ModelCard(m.name, 0, False, int(m.modified_s), {}, m.num_bytes) for m in models)
 
-    def _stored(self) -> dict[str, StoredModel]:
+    async def _stored(self) -> dict[str, StoredModel]:
         """By name, the owner's own first, which wins over one of that name in the folder."""
-        return {**self._elsewhere, **{m.name: m for m in list_models(self.folder) if m.name not in self._elsewhere}}
+        own, listed = dict(self._elsewhere), await asyncio.to_thread(list_models, self.folder)
+        return {**own, **{m.name: m for m in listed if m.name not in own}}
+
+    async def _find(self, name: str) -> StoredModel:
+        return self._elsewhere[name] if name in self._elsewhere else await asyncio.to_thread(find_model, name, self.folder)
 
     async def open(self, name: str, options: Mapping[str, Any]) -> LoadedModel:
-        stored = self._elsewhere.get(name) or find_model(name, self.folder)
-        return await asyncio.to_thread(self.open_model, stored, with_asked(self._options, options))
+        wanted = with_asked(self._options, options)
+        return await asyncio.to_thread(self.open_model, await self._find(name), wanted)
 
     async def describe(self, name: str) -> ModelInfo:
-        stored = self._elsewhere.get(name) or find_model(name, self.folder)
-        return await asyncio.to_thread(_describe, stored, self._options)
+        return await asyncio.to_thread(_describe, await self._find(name), self._options)
 
     async def pull(self, source: str) -> AsyncIterator[PullProgress]:
         if self._puller is None:
@@ -113,14 +117,14 @@ class ModelLibrary:
                 yield step
 
     async def delete(self, name: str) -> None:
-        await asyncio.to_thread(remove_model, self._exactly(name), self.folder)
+        await asyncio.to_thread(remove_model, await self._exactly(name), self.folder)
 
     async def copy(self, name: str, new_name: str) -> None:
-        await asyncio.to_thread(link_model, self._exactly(name), self.folder, new_name)
+        await asyncio.to_thread(link_model, await self._exactly(name), self.folder, new_name)
 
-    def _exactly(self, name: str) -> StoredModel:
+    async def _exactly(self, name: str) -> StoredModel:
         """The model of that whole name: a guess must not delete anything."""
-        stored = self._stored()
+        stored = await self._stored()
         if name not in stored:
             raise ModelNotFound(name, tuple(stored))
         return stored[name]

@@ -238,10 +238,9 @@ class LoadedModel:
         stats = self.stats
         kv_used = stats.num_locked_tokens / stats.num_total_tokens if stats.num_total_tokens else 0.0
         text = "ok" if running else "the model is being started again"
-        name, num_slots = self.description.name, self.spec.max_running
         num_unseen = len(self._streams) - stats.num_running - stats.num_waiting  # they came while the engine is in a step
         num_waiting = stats.num_waiting + max(0, num_unseen)
-        return Status(running, text, stats.num_running, num_waiting, kv_used, name, num_slots, self.card)
+        return Status(running, text, stats.num_running, num_waiting, kv_used, self.spec.max_running, self.card)
 
 
 def _unloaded() -> EngineError:

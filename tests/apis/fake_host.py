@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from publican.core.backend import Embeddings, ModelCard, Progress, PullProgress, Status, no_progress
@@ -134,11 +134,12 @@ class ScriptedHost:
         self.requests.append(request)
         return ScriptedStream(self, request, self.script(request))
 
-    def models(self) -> tuple[ModelCard, ...]:
+    async def models(self) -> tuple[ModelCard, ...]:
         return self.cards
 
     def status(self) -> Status:
-        return self.current
+        loaded = next((card for card in self.cards if card.loaded), None)
+        return replace(self.current, card=self.current.card or loaded)
 
     async def tokenize(self, prompt: Prompt, model: str | None = None) -> tuple[TokenId, ...]:
         match prompt:

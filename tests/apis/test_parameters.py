@@ -166,7 +166,7 @@ def test_what_the_model_is_best_asked_with_lies_below_what_is_said(dialect: str)
     path, body_of = ROUTES[dialect][0]
     best = {"temperature": 0.65, "top_k": 23, "repetition_penalty": 1.05}
     card = ModelCard("tiny", 2_048, True, sampling=best)
-    for host in (ScriptedHost(cards=(card,)), ScriptedHost(current=Status(True, "ok", card=card), cards=(card,))):
+    for host in (ScriptedHost(cards=(card,)), ScriptedHost(current=Status(True, "ok", card=card))):
         beside = BESIDE.get(dialect, {})
         assert ask(app_of(host), "POST", path, body_of({})).status_code == 200
         assert host.requests[-1].sampling == sampling_params(dialect, beside, None, best)

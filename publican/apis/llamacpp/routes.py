@@ -113,7 +113,7 @@ async def embedding(call: Call) -> ASGIApp:
 async def props(call: Call) -> ASGIApp:
     card = call.loaded()
     if card is None:
-        raise ModelNotFound("", tuple(one.name for one in call.host.models()))
+        raise ModelNotFound("", tuple(one.name for one in await call.host.models()))
     return Json(info.props(card, await call.host.describe(None), call.host.status()))
 
 

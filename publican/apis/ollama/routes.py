@@ -72,8 +72,8 @@ async def _conversation(call: Call, request: Request, before: tuple[TokenId, ...
 async def _load(call: Call, asked: translate.Asked, form: type[Answer]) -> ASGIApp:
     """No prompt: the caller wants the model in memory, or out of it."""
     answer = form(asked.model, time.time())
-    name = _whole_name(call, asked.model)
-    card = next((card for card in call.host.models() if card.name == name), None)
+    name = await _whole_name(call, asked.model)
+    card = next((card for card in await call.host.models() if card.name == name), None)
     if asked.unload:
         require_admin(call.caller)
         await call.host.unload()
@@ -119,13 +119,13 @@ def _only_read(made: Embeddings) -> dict[str, int]:
 
 
 async def tags(call: Call) -> ASGIApp:
-    cards = sorted(call.host.models(), key=lambda card: not card.loaded)
+    cards = sorted(await call.host.models(), key=lambda card: not card.loaded)
     return Json({"models": [models.listed(card, await _known(call, card)) for card in cards]})
 
 
 async def running(call: Call) -> ASGIApp:
-    cards = [card for card in call.host.models() if card.loaded]
-    return Json({"models": [models.running(card, await _known(call, card)) for card in cards]})
+    card = call.loaded()
+    return Json({"models": [] if card is None else [models.running(card, await _known(call, card))]})
 
 
 async def _known(call: Call, card: ModelCard) -> ModelInfo | None:
@@ -139,7 +139,7 @@ async def _known(call: Call, card: ModelCard) -> ModelInfo | None:
 
 
 async def show(call: Call) -> ASGIApp:
-    name = _whole_name(call, NameBody.of(call.body).model)
+    name = await _whole_name(call, NameBody.of(call.body).model)
     return Patient(call, call.host.describe(name), models.shown)
 
 
@@ -165,19 +165,19 @@ async def _all_of(steps: AsyncIterator[PullProgress]) -> None:
 
 
 async def delete(call: Call) -> ASGIApp:
-    await call.host.delete(_whole_name(call, NameBody.of(call.body).model))
+    await call.host.delete(await _whole_name(call, NameBody.of(call.body).model))
     return Response()
 
 
 async def copy(call: Call) -> ASGIApp:
     sent = CopyBody.of(call.body)
-    await call.host.copy(_whole_name(call, sent.source), sent.destination.removesuffix(_LATEST))
+    await call.host.copy(await _whole_name(call, sent.source), sent.destination.removesuffix(_LATEST))
     return Response()
 
 
-def _whole_name(call: Call, name: str) -> str:
+async def _whole_name(call: Call, name: str) -> str:
     """Ollama's clients write ``:latest`` behind a name that has no tag."""
-    names = {card.name for card in call.host.models()}
+    names = {card.name for card in await call.host.models()}
     return name if name in names else name.removesuffix(_LATEST)
 
 

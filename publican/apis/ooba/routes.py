@@ -72,7 +72,7 @@ async def model_action(call: Call) -> ASGIApp:
     sent = ModelBody.of(call.body)
     match sent.action:
         case "list":
-            result: Any = [card.name for card in call.host.models()]
+            result: Any = [card.name for card in await call.host.models()]
         case "info":
             result = _info(call.loaded())
         case "load":

@@ -62,7 +62,7 @@ async def model_info(call: Call) -> ASGIApp:
 
 
 async def model_list(call: Call) -> ASGIApp:
-    return Json({"model_names": [card.name for card in call.host.models()]})
+    return Json({"model_names": [card.name for card in await call.host.models()]})
 
 
 async def model_load(call: Call) -> ASGIApp:

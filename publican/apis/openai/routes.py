@@ -20,12 +20,12 @@ from publican.core.errors import ModelNotFound
 
 
 async def models(call: Call) -> ASGIApp:
-    cards = sorted(call.host.models(), key=lambda card: not card.loaded)
+    cards = sorted(await call.host.models(), key=lambda card: not card.loaded)
     return Json({"object": "list", "data": [model(card) for card in cards]})
 
 
 async def one_model(call: Call) -> ASGIApp:
-    cards = {card.name: card for card in call.host.models()}
+    cards = {card.name: card for card in await call.host.models()}
     name = call.path["name"]
     if name not in cards:
         raise ModelNotFound(name, tuple(cards))

@@ -22,14 +22,14 @@ from publican.core.errors import ModelNotFound
 
 async def models(call: Call) -> ASGIApp:
     """A friend sees what is loaded, an admin what could be."""
-    shown = [card for card in call.host.models() if card.loaded or call.caller.admin]
+    shown = [card for card in await call.host.models() if card.loaded or call.caller.admin]
     return Json({"object": "list", "data": [translate.card(card) for card in shown]})
 
 
 async def model(call: Call) -> ASGIApp:
     card = call.loaded()
     if card is None:
-        raise ModelNotFound("", tuple(one.name for one in call.host.models()))
+        raise ModelNotFound("", tuple(one.name for one in await call.host.models()))
     info = await call.host.describe(None)
     return Json(translate.card(card, translate.parameters(card, info, call.host.status())))
 
