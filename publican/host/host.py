@@ -63,6 +63,7 @@ class ModelHost:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._model: LoadedModel | None = None
+        self._options: Mapping[str, Any] = {}
         self._swapping = asyncio.Lock()
         self._starting: asyncio.Task[Any] | None = None
 
@@ -137,12 +138,12 @@ class ModelHost:
             except PublicanError:
                 await model.close()
                 if before is not None:
-                    await self._return_to(before)
+                    await self._return_to(before.description.name)
                 raise
             if given_up:
                 await model.close()
                 raise EngineError(f"{name} was unloaded before it was loaded.")
-            self._model = model
+            self._model, self._options = model, options
             return model.card
 
     async def _start(self, model: LoadedModel, progress: Progress) -> bool:
@@ -159,14 +160,15 @@ class ModelHost:
             starting.result()
         return starting.cancelled()
 
-    async def _return_to(self, model: LoadedModel) -> None:
+    async def _return_to(self, name: str) -> None:
+        """Load the model before again, as it was asked for."""
         try:
-            self._model = await self._library.open(model.description.name, {})
+            self._model = await self._library.open(name, self._options)
             if await self._start(self._model, no_progress):
                 self._model = None
         except PublicanError as error:
             self._model = None
-            log.error("the model before, %s, could not be loaded again: %s", model.description.name, error)
+            log.error("the model before, %s, could not be loaded again: %s", name, error)
 
     async def unload(self) -> None:
         """Free the model, whether it is loaded or being loaded."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from publican.core.errors import EngineError, ModelNotFound, Overloaded
+from publican.core.errors import EngineError, ModelNotFound, OutOfMemory, Overloaded
 from publican.core.events import Finished
 from publican.host.fake import FakeLibrary
 from publican.host.host import ModelHost
@@ -49,6 +50,32 @@ def test_unloading_does_not_wait_for_what_is_being_loaded():
         library.slow = False
         await host.load("fake", {})
         assert isinstance((await ask(host, "hello")).last, Finished)
+        await host.unload()
+
+    run(main())
+
+
+def test_the_model_before_comes_back_as_it_was_loaded():
+    """With the context that somebody asked for, not with the library's own."""
+
+    class Failing(ThreadPort):
+        async def start(self, spec, callbacks):
+            raise OutOfMemory("no room")
+
+    class Remembering(FakeLibrary):
+        async def open(self, name, options):
+            self._make_port = Failing if name == "fake-slow" else ThreadPort
+            model = await super().open(name, options)
+            model.spec = replace(model.spec, context_len=options.get("ctx_size", 2_048))
+            return model
+
+    async def main():
+        host = ModelHost(Remembering())
+        await host.load("fake", {"ctx_size": 512})
+        with pytest.raises(OutOfMemory):
+            await host.load("fake-slow", {})
+        (card, _) = await host.models()
+        assert (card.name, card.context_len) == ("fake", 512)
         await host.unload()
 
     run(main())
