@@ -7,8 +7,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import uvicorn
@@ -20,6 +21,8 @@ from publican.apis.serving import uvicorn_config
 from publican.core.errors import NotAllowed
 from publican.core.request import Caller
 from tests.apis.fake_host import ScriptedHost
+
+T = TypeVar("T")
 
 
 def open_door(key: str | None) -> Caller:
@@ -66,6 +69,20 @@ def served(app: ASGIApp, **config: Any) -> Iterator[str]:
         thread.join(10)
         sock.close()
         assert not thread.is_alive()
+
+
+def in_background(call: Callable[..., T], *args: Any, **rest: Any) -> Future[T]:
+    """`call` on a thread that nothing has to wait for, unlike an executor's: a test that fails then ends all the same."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call(*args, **rest))
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the result has it
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def until(happened: Callable[[], Any], seconds: float = 5.0) -> None:

@@ -19,7 +19,7 @@ from publican.apis.config import ApiConfig
 from publican.apis.serving import uvicorn_config
 from publican.host.fake import FakeLibrary
 from publican.host.host import ModelHost
-from tests.apis.running import open_door, until
+from tests.apis.running import in_background, open_door, until
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,11 @@ def address() -> Iterator[str]:
         await serving
         await host.unload()
 
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    assert ready.wait(10)
+    ended = in_background(lambda: asyncio.run(main()))
+    assert ready.wait(30)
     yield f"127.0.0.1:{ports[0]}"
     stop[0].should_exit = True
-    thread.join(10)
+    ended.result(30)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def node_package(folder: Path, *packages: str) -> Path:
     npm = shutil.which("npm")
     if shutil.which("node") is None or npm is None:
         pytest.skip("clients in JavaScript need node and npm")
-    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
     if int(node.lstrip("v").split(".")[0]) < OLDEST_NODE:
         pytest.skip(f"clients in JavaScript need node {OLDEST_NODE}, here is {node.strip()}")
     modules = folder / "node_modules"

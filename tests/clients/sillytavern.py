@@ -105,7 +105,7 @@ def running(upstream: str, data: Path) -> Iterator[SillyTavern]:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.wait(10)
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], http: httpx.Client, log: Path) -> None:

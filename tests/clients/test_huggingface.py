@@ -17,7 +17,7 @@ from tests.cli.running import Running
 
 
 def test_text(server: Running) -> None:
-    with InferenceClient(model=server.url) as client:
+    with InferenceClient(model=server.url, timeout=60) as client:
         asked: Any = {"prompt": "Once upon a", "max_new_tokens": 8, "return_full_text": False}
         whole: Any = client.text_generation(**asked, details=True, top_n_tokens=2)
         assert "".join(token.text for token in whole.details.tokens) == whole.generated_text
@@ -27,14 +27,14 @@ def test_text(server: Running) -> None:
         assert (events[-1].generated_text, events[-1].details.finish_reason) == (whole.generated_text, "length")
         with pytest.raises(ValidationError, match="top_p"):
             client.text_generation("x", top_p=1.0)
-    with InferenceClient(model=server.url, provider="hf-inference") as client:
+    with InferenceClient(model=server.url, provider="hf-inference", timeout=60) as client:
         assert client.get_endpoint_info()["max_total_tokens"] == 2_048
         assert client.health_check()
 
 
 def test_chat(server: Running) -> None:
     hello: Any = [{"role": "user", "content": "Say hello."}]
-    with InferenceClient(base_url=f"{server.url}/v1") as client:
+    with InferenceClient(base_url=f"{server.url}/v1", timeout=60) as client:
         whole = client.chat_completion(hello, max_tokens=8, temperature=0).choices[0].message.content
         chunks = client.chat_completion(hello, max_tokens=8, temperature=0, stream=True)
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole

@@ -44,18 +44,18 @@ def test_python_clients(locked: Running) -> None:
         assert asks_too.messages.create(model="m", max_tokens=4, messages=HELLO).content
         with pytest.raises(anthropic.AuthenticationError, match="key"):
             asks_too.with_options(api_key="wrong").messages.create(model="m", max_tokens=4, messages=HELLO)
-    with InferenceClient(model=locked.url, token=KEY) as asks_for_text:
+    with InferenceClient(model=locked.url, token=KEY, timeout=60) as asks_for_text:
         assert asks_for_text.text_generation("Hi", max_new_tokens=2)
-    with InferenceClient(model=locked.url, token="wrong") as wrong, pytest.raises(UnknownError, match="key"):
+    with InferenceClient(model=locked.url, token="wrong", timeout=60) as wrong, pytest.raises(UnknownError, match="key"):
         wrong.text_generation("Hi", max_new_tokens=2)
 
 
 def test_ollama_has_its_key_in_a_header_or_in_the_address(locked: Running) -> None:
-    with ollama.Client(host=locked.url, headers={"Authorization": f"Bearer {KEY}"}) as headed:
+    with ollama.Client(host=locked.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as headed:
         assert headed.chat("m", HELLO, options={"num_predict": 3}).message.content
-    with ollama.Client(host=f"{locked.url}/key/{KEY}") as addressed:
+    with ollama.Client(host=f"{locked.url}/key/{KEY}", timeout=60) as addressed:
         assert addressed.list().models
-    with ollama.Client(host=locked.url) as keyless, pytest.raises(ollama.ResponseError, match="key"):
+    with ollama.Client(host=locked.url, timeout=60) as keyless, pytest.raises(ollama.ResponseError, match="key"):
         keyless.list()
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.apis.running import in_background
 from tests.cli.running import Running
 
 
@@ -38,11 +38,10 @@ def until_said(http: httpx.Client, genkey: str, num_chars: int) -> str:
 
 def test_an_answer_is_polled_and_stopped_by_its_name(http: httpx.Client) -> None:
     body = {"prompt": "Once upon a time", "max_length": 1_500, "genkey": "KCPP4711", "ban_eos_token": True, "logprobs": True}
-    with ThreadPoolExecutor() as pool:
-        answer = pool.submit(http.post, "/api/v1/generate", json=body)
-        seen = until_said(http, "KCPP4711", 40)
-        assert http.post("/api/extra/abort", json={"genkey": "KCPP4711"}).json()["success"] == "true"
-        (result,) = answer.result().json()["results"]
+    answer = in_background(http.post, "/api/v1/generate", json=body)
+    seen = until_said(http, "KCPP4711", 40)
+    assert http.post("/api/extra/abort", json={"genkey": "KCPP4711"}).json()["success"] == "true"
+    (result,) = answer.result(60).json()["results"]
     assert result["text"].startswith(seen)
     assert result["completion_tokens"] < 1_500
     assert text_of(http, "KCPP4711") == result["text"]

@@ -17,7 +17,7 @@ COLD: Any = {"temperature": 0, "num_predict": 12}
 
 @pytest.fixture
 def client(server: Running) -> Iterator[ollama.Client]:
-    with ollama.Client(host=server.url) as client:
+    with ollama.Client(host=server.url, timeout=60) as client:
         yield client
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import httpx
@@ -13,7 +13,7 @@ import pytest
 from publican.core.events import ChoiceFinished, Delta, Finished, FinishReason, Started, Usage
 from publican.core.request import Request
 from tests.apis.fake_host import Hold, ScriptedHost, Step, token
-from tests.apis.running import app_of, keyed, served, until
+from tests.apis.running import app_of, in_background, keyed, served, until
 
 
 class Paused:
@@ -47,8 +47,8 @@ def http(paused: Paused) -> Iterator[httpx.Client]:
             released.set()
 
 
-def begin(pool: ThreadPoolExecutor, http: httpx.Client, prompt: str, **body: Any) -> Any:
-    return pool.submit(http.post, "/api/v1/generate", json={"prompt": prompt, "max_length": 8, **body})
+def begin(http: httpx.Client, prompt: str, **body: Any) -> Future[httpx.Response]:
+    return in_background(http.post, "/api/v1/generate", json={"prompt": prompt, "max_length": 8, **body})
 
 
 def said(http: httpx.Client, **body: Any) -> str:
@@ -57,45 +57,42 @@ def said(http: httpx.Client, **body: Any) -> str:
 
 
 def test_what_an_answer_has_said_so_far(paused: Paused, http: httpx.Client) -> None:
-    with ThreadPoolExecutor() as pool:
-        answer = begin(pool, http, "a", genkey="K1", logprobs=True)
-        until(lambda: said(http, genkey="K1") == "a-one")
-        assert said(http, genkey="K2") == ""
-        assert said(http) == "", "an answer with a name is not told without it"
-        found = http.post("/api/extra/last_logprobs", json={"genkey": "K1"}).json()["logprobs"]
-        assert (found["tokens"], found["token_logprobs"]) == (["a-one"], [-0.5])
-        paused.released["a"].set()
-        assert answer.result().json()["results"][0]["text"] == "a-one two"
+    answer = begin(http, "a", genkey="K1", logprobs=True)
+    until(lambda: said(http, genkey="K1") == "a-one")
+    assert said(http, genkey="K2") == ""
+    assert said(http) == "", "an answer with a name is not told without it"
+    found = http.post("/api/extra/last_logprobs", json={"genkey": "K1"}).json()["logprobs"]
+    assert (found["tokens"], found["token_logprobs"]) == (["a-one"], [-0.5])
+    paused.released["a"].set()
+    assert answer.result(20).json()["results"][0]["text"] == "a-one two"
     assert said(http, genkey="K1") == "a-one two"
     assert http.get("/api/extra/last_logprobs").json() == {"logprobs": None}
 
 
 def test_a_nameless_answer_is_told_while_it_is_the_only_one(paused: Paused, http: httpx.Client) -> None:
-    with ThreadPoolExecutor() as pool:
-        first = begin(pool, http, "a")
-        until(lambda: http.get("/api/extra/generate/check").json()["results"][0]["text"] == "a-one")
-        second = begin(pool, http, "b")
-        until(lambda: len(paused.released) == 2)
-        assert said(http) == ""
-        assert http.post("/api/extra/abort").json() == {"success": "false", "done": "true"}
-        for released in paused.released.values():
-            released.set()
-        assert [first.result().status_code, second.result().status_code] == [200, 200]
+    first = begin(http, "a")
+    until(lambda: http.get("/api/extra/generate/check").json()["results"][0]["text"] == "a-one")
+    second = begin(http, "b")
+    until(lambda: len(paused.released) == 2)
+    assert said(http) == ""
+    assert http.post("/api/extra/abort").json() == {"success": "false", "done": "true"}
+    for released in paused.released.values():
+        released.set()
+    assert [first.result(20).status_code, second.result(20).status_code] == [200, 200]
     assert said(http) == "b-one two"
     assert paused.host.ended == []
 
 
 def test_abort_ends_the_named_answer_and_no_other(paused: Paused, http: httpx.Client) -> None:
-    with ThreadPoolExecutor() as pool:
-        answers = [begin(pool, http, name, genkey=name) for name in ("a", "b")]
-        until(lambda: said(http, genkey="a") and said(http, genkey="b"))
-        assert http.post("/api/extra/abort", json={"genkey": "b"}).json() == {"success": "true", "done": "true"}
-        ended = next(request.id for request in paused.host.requests if request.prompt.text == "b")  # type: ignore[union-attr]
-        assert paused.host.ended == [ended]
-        assert http.post("/api/extra/abort", json={"genkey": "c"}).json()["success"] == "false"
-        for released in paused.released.values():
-            released.set()
-        assert [answer.result().status_code for answer in answers] == [200, 200]
+    answers = [begin(http, name, genkey=name) for name in ("a", "b")]
+    until(lambda: said(http, genkey="a") and said(http, genkey="b"))
+    assert http.post("/api/extra/abort", json={"genkey": "b"}).json() == {"success": "true", "done": "true"}
+    ended = next(request.id for request in paused.host.requests if request.prompt.text == "b")  # type: ignore[union-attr]
+    assert paused.host.ended == [ended]
+    assert http.post("/api/extra/abort", json={"genkey": "c"}).json()["success"] == "false"
+    for released in paused.released.values():
+        released.set()
+    assert [answer.result(20).status_code for answer in answers] == [200, 200]
     assert http.post("/api/extra/abort", json={"genkey": "b"}).json()["success"] == "false", "it has ended"
 
 
@@ -123,11 +120,10 @@ def test_nobody_is_told_of_another_s_answers(paused: Paused) -> None:
     with (
         served(app_of(paused.host, keyed, key_required=True)) as address,
         httpx.Client(base_url=f"http://{address}", timeout=10) as http,
-        ThreadPoolExecutor() as pool,
     ):
         friend, owner = {"authorization": "Bearer friend"}, {"authorization": "Bearer owner"}
         body = {"prompt": "a", "max_length": 8, "genkey": "K"}
-        answer = pool.submit(http.post, "/api/v1/generate", json=body, headers=friend)
+        answer = in_background(http.post, "/api/v1/generate", json=body, headers=friend)
         until(lambda: paused.released)
         for path in ("check", "abort"):
             other = http.post(f"/api/extra/{'generate/' if path == 'check' else ''}{path}", json={"genkey": "K"}, headers=owner)
@@ -135,4 +131,4 @@ def test_nobody_is_told_of_another_s_answers(paused: Paused) -> None:
         assert http.get("/api/latest/model").json() == {"result": "koboldcpp/protected-model"}
         assert http.get("/api/latest/model", headers=friend).json() == {"result": "koboldcpp/tiny"}
         paused.released["a"].set()
-        assert answer.result().status_code == 200
+        assert answer.result(20).status_code == 200

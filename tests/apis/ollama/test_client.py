@@ -23,7 +23,10 @@ def host() -> ScriptedHost:
 
 @pytest.fixture
 def client(host: ScriptedHost) -> Iterator[ollama.Client]:
-    with served(app_of(host, ping_s=0.05, commit_s=0.05)) as address, ollama.Client(host=f"http://{address}") as client:
+    with (
+        served(app_of(host, ping_s=0.05, commit_s=0.05)) as address,
+        ollama.Client(host=f"http://{address}", timeout=60) as client,
+    ):
         yield client
 
 
@@ -72,7 +75,7 @@ def test_only_an_admin_changes_what_is_here(host: ScriptedHost) -> None:
     headers = {"Authorization": "Bearer friend"}
     with (
         served(app_of(host, keyed, key_required=True)) as address,
-        ollama.Client(host=f"http://{address}", headers=headers) as friend,
+        ollama.Client(host=f"http://{address}", headers=headers, timeout=60) as friend,
     ):
         assert [model.model for model in friend.list().models] == ["tiny", "other"]
         for refused in (

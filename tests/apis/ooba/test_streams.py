@@ -21,7 +21,7 @@ from publican.core.events import Delta, Started, TokenOutput
 from publican.core.ids import TokenId
 from publican.core.request import Request
 from tests.apis.fake_host import FOREVER, Hold, Pause, Script, ScriptedHost, answer, failing
-from tests.apis.running import app_of, keyed, open_door, served, until
+from tests.apis.running import app_of, in_background, keyed, open_door, served, until
 
 PATH = "/api/v1/stream"
 
@@ -252,11 +252,8 @@ def test_sockets_run_side_by_side() -> None:
                 socket.send('{"prompt": "x"}')
                 texts.append("".join(event.get("text", "") for event in events(socket)))
 
-        threads = [threading.Thread(target=one) for _ in range(10)]
         began = time.monotonic()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for ended in [in_background(one) for _ in range(10)]:
+            ended.result(30)
     assert texts == ["abcd"] * 10
     assert time.monotonic() - began < 8.0
