@@ -248,7 +248,7 @@ def _newcomer_times(
 
 def step_s(step: StepTrace) -> float:
     """A whole step, from deciding to the last event."""
-    return (step.plan_ms + step.execute_ms + step.sample_ms + step.commit_ms + step.emit_ms) / 1e3
+    return (step.plan_ms + step.draft_ms + step.execute_ms + step.sample_ms + step.commit_ms + step.emit_ms) / 1e3
 
 
 def _median_ms(steps: Sequence[StepTrace], name: str) -> float:

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 from publican.core.errors import EngineError, OutOfMemory, PublicanError
 from publican.core.events import FinishReason, TokenOutput
-from publican.core.executor import Array, Cells, Executor, StepResult
+from publican.core.executor import Array, Executor, StepResult
 from publican.core.ids import RequestId
 from publican.core.tokenizer import Vocabulary
 from publican.engine.budget import BudgetConfig, StepBudget
 from publican.engine.commit import Commit
+from publican.engine.drafting.choose import can_forget, make_drafter
 from publican.engine.grammar.compiler import Compiler
 from publican.engine.grammar.matcher import Matcher
 from publican.engine.grammar.source import is_constrained
@@ -61,6 +62,7 @@ class Engine:
         max_running: how many sequences are computed together, at most.
         budget: how a step is divided between prompts and answers.
         max_guessing: tokens in a step at most where it has guesses at coming ones among them; 0 for no guesses.
+        draft: a smaller model that guesses, with the same tokens; closed with the engine. None: the text itself is looked into.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Engine:
         max_running: int = 32,
         budget: BudgetConfig | None = None,
         max_guessing: int = 0,
+        draft: Executor | None = None,
     ) -> None:
         info = executor.info
         self.executor = executor
@@ -78,17 +81,19 @@ class Engine:
         self.inbox: queue.SimpleQueue[Command | _Compiled] = queue.SimpleQueue()
         self._vocabulary = vocabulary
         self._emit = emit
-        self._budget = StepBudget((budget or BudgetConfig()).within(info.max_batch_tokens))
+        budget = budget or BudgetConfig()
+        self._budget = StepBudget(budget.within(info.max_batch_tokens))
         max_running = min(max_running, info.num_slots, info.max_logits, info.max_batch_tokens)
-        if isinstance(info.memory, Cells) and not info.memory.can_rewind:
+        if not can_forget(executor):
             max_guessing = 0
+        self._drafter = make_drafter(draft, vocabulary, budget, max_guessing)
         config = SchedulerConfig(max_running, info.max_logits, max_guessing=max_guessing)
-        self.scheduler = Scheduler(config, cache_for(info), self._budget)
+        self.scheduler = Scheduler(config, cache_for(info), self._budget, self._drafter)
         self._pipeline = Pipeline(vocabulary, getattr(executor, "top", None))
         self._outbox = Outbox(vocabulary, info.context_len)
         self._commits = Commit(self.scheduler, self._pipeline, self._outbox, self._finish, self._fail_sequence)
         self._tools = Tools(self.scheduler, self._pipeline, self._outbox, info.context_len)
-        self._preparer = Preparer(vocabulary, info, max_running, max_guessing)
+        self._preparer = Preparer(vocabulary, info, max_running, self._drafter)
         self._compiler = Compiler(vocabulary)
         self._masks = Masks()
         self._healer = Healer(vocabulary)
@@ -121,6 +126,8 @@ class Engine:
             self._compiler.close()
             self._masks.close()
             self.executor.close()
+            if self._drafter is not None:
+                self._drafter.close()
 
     def step(self) -> bool:
         """One round of the three beats; False if there was nothing to compute."""
@@ -133,7 +140,7 @@ class Engine:
             self._report()
             return stuck is not None
         plan, planned = decided
-        clock.planned()
+        clock.planned(self._drafter.took_s if self._drafter is not None else 0.0)
         self._masks.begin([s.matcher for s, n in planned if s.matcher is not None and n == s.num_pending])
         try:
             result = self.executor.execute(plan)
@@ -149,6 +156,8 @@ class Engine:
         num_prompt_tokens = _num_prompt_tokens(planned)
         trace = clock.emitted(len(planned), num_prompt_tokens, len(self.scheduler.waiting))
         self._budget.learn(num_prompt_tokens, trace.execute_ms / 1e3)
+        if self._drafter is not None and not num_prompt_tokens:
+            self._drafter.timed(plan.num_tokens, (trace.execute_ms + trace.sample_ms) / 1e3)
         return True
 
     @property

@@ -60,7 +60,7 @@ Command = Submit | Abort | SendTrace | Close
 class StepTrace:
     """One step, for whoever looks for lost time. Times in milliseconds.
 
-    `num_prompt_tokens` of the tokens in `num_rows` rows were prefill.
+    `num_prompt_tokens` of the tokens in `num_rows` rows were prefill. `draft_ms` is what a draft model took before.
     """
 
     started_s: float
@@ -72,6 +72,7 @@ class StepTrace:
     sample_ms: float
     commit_ms: float
     emit_ms: float
+    draft_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

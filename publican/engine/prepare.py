@@ -10,7 +10,7 @@ from publican.core.executor import ExecutorInfo
 from publican.core.sampling import SamplingParams
 from publican.core.step import NO_ADAPTER
 from publican.core.tokenizer import Vocabulary
-from publican.engine.drafting.guesser import Guesser
+from publican.engine.drafting.drafter import Drafter
 from publican.engine.grammar.matcher import Matcher
 from publican.engine.job import Job
 from publican.engine.sequence import Group, Sequence
@@ -24,7 +24,7 @@ class Preparer:
     vocabulary: Vocabulary
     info: ExecutorInfo
     max_running: int
-    max_guessing: int = 0
+    drafter: Drafter | None = None
 
     def check(self, job: Job) -> None:
         """Raises PromptTooLong, InvalidParameter or Unsupported for what this engine cannot do."""
@@ -59,9 +59,9 @@ class Preparer:
                 shadow = Sequence(group, index, list(job.negative_tokens), sequence.text)
                 sequence.shadow = shadow
                 sequence.peers = shadow.peers = (sequence, shadow)
-            if self.max_guessing and _is_guessable(sequence):
+            if self.drafter is not None and _is_guessable(sequence):
                 full_len = min(self.info.context_len, len(job.tokens) + (job.stopping.max_tokens or self.info.context_len))
-                sequence.guesser = Guesser(self.max_guessing - 1, full_len)
+                sequence.guesses = self.drafter.begin(job, index, full_len)
             group.sequences.append(sequence)
         return group
 

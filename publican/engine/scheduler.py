@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from publican.core.step import Row, StepPlan
 from publican.engine.budget import StepBudget
+from publican.engine.drafting.drafter import Asking, Drafter
 from publican.engine.memory import PrefixCache
 from publican.engine.memory.agreement import common_length
 from publican.engine.sequence import Sequence
@@ -59,8 +60,9 @@ class Planned(NamedTuple):
 class Scheduler:
     """The queue, the running set, and the plan."""
 
-    def __init__(self, config: SchedulerConfig, cache: PrefixCache, budget: StepBudget) -> None:
+    def __init__(self, config: SchedulerConfig, cache: PrefixCache, budget: StepBudget, drafter: Drafter | None = None) -> None:
         self.config = config
+        self._drafter = drafter
         self.cache = cache
         self.budget = budget
         self.waiting: list[Sequence] = []
@@ -90,6 +92,8 @@ class Scheduler:
         self.running.remove(sequence)
         if sequence.draft:
             self.cache.discard(sequence.slot)
+        if sequence.guesses is not None:
+            sequence.guesses.leave()
         self.cache.unlock(sequence.slot)
         sequence.slot = None
         self._memory_changed = True
@@ -158,8 +162,8 @@ class Scheduler:
             self._decide()  # peers that were let in a moment ago, and found all but their last tokens in the cache
         if not self._planned:
             return None
-        if len(self._planned) < self.config.max_guessing:
-            self._guess()
+        if self._drafter is not None and len(self._planned) < self.config.max_guessing:
+            self._guess(self._drafter)
         rows = tuple(_row(sequence, n) for sequence, n in self._planned.items())
         return StepPlan(rows, self.cache.drain()), tuple(Planned(s, n) for s, n in self._planned.items())
 
@@ -285,19 +289,21 @@ class Scheduler:
             budget -= num_tokens
             num_logits += _num_logits(sequence, num_tokens)
 
-    def _guess(self) -> None:
-        """Give every answer its share of what may be guessed. A prompt in the step leaves nothing to share."""
+    def _guess(self, drafter: Drafter) -> None:
+        """Let the answers have guesses. A prompt in the step leaves no room for any."""
         num_free = min(self.config.max_guessing, self.budget.config.max_tokens, self.config.max_logits) - self._num_planned
-        for left, sequence in zip(range(len(self._planned), 0, -1), self._planned, strict=True):
-            if num_free < left:
-                return
-            if sequence.guesser is None or self._planned[sequence] != sequence.num_pending or sequence.reads_whole_prompt:
-                continue
-            draft = sequence.guesser.guess(sequence.tokens, num_free // left)
+        askers = [
+            (sequence, Asking(sequence.guesses, sequence.tokens))
+            for sequence, num_tokens in self._planned.items()
+            if sequence.guesses is not None and num_tokens == sequence.num_pending and not sequence.reads_whole_prompt
+        ]
+        if num_free < 1 or not askers:
+            return
+        drafts = drafter.propose([asking for _, asking in askers], self._num_planned, num_free)
+        for (sequence, _), draft in zip(askers, drafts, strict=True):
             assert sequence.slot is not None
             if draft and self.cache.reserve(sequence.slot, len(sequence.tokens) + len(draft)):
                 sequence.draft = draft
-                num_free -= len(draft)
 
     # --- committing
 
@@ -310,10 +316,10 @@ class Scheduler:
     def settle(self, sequence: Sequence, num_true: int) -> None:
         """Of the guesses of this step, so many came true, and the rest is forgotten."""
         assert sequence.slot is not None
-        assert sequence.guesser is not None
+        assert sequence.guesses is not None
         if num_true < len(sequence.draft):
             self.cache.discard(sequence.slot)
-        sequence.guesser.learn(len(sequence.draft), num_true)
+        sequence.guesses.learn(len(sequence.draft), num_true)
         self.num_guessed_tokens += len(sequence.draft)
         self.num_true_tokens += num_true
         sequence.draft = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from publican.core.events import TokenOutput
 from publican.core.ids import SlotId, TokenId
-from publican.engine.drafting.guesser import Guesser
+from publican.engine.drafting.drafter import Guesses
 from publican.engine.grammar.matcher import Matcher
 from publican.engine.job import Job
 from publican.engine.text import TextStream
@@ -62,7 +62,7 @@ class Sequence:
         matcher: where it stands in its grammar.
         heal: bytes that its first token must begin with (token healing); they stood in the prompt.
         banned_at: tokens that were taken back at a position, because a banned string began with them.
-        guesser: guesses its next tokens, where that is wanted and would change nothing but the time.
+        guesses: what the drafter keeps of it, where guesses are wanted and would change nothing but the time.
         draft: guesses that are computed in this very step, behind what is pending.
         skipped: steps in a row that gave it nothing while others got something.
         logprobs: of its tokens, where answers are compared by them.
@@ -80,7 +80,7 @@ class Sequence:
     matcher: Matcher | None = None
     heal: bytes = b""
     banned_at: dict[int, set[TokenId]] = field(default_factory=dict)
-    guesser: Guesser | None = None
+    guesses: Guesses | None = None
     draft: list[TokenId] = field(default_factory=list)
     skipped: int = 0
     logprobs: list[float] = field(default_factory=list)

@@ -18,8 +18,11 @@ class StepClock:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._marks = [time.perf_counter()]
+        self._draft_s = 0.0
 
-    def planned(self) -> None:
+    def planned(self, draft_s: float) -> None:
+        """The plan stands; a draft model took `draft_s` of the time since the last mark."""
+        self._draft_s = draft_s
         self._marks.append(time.perf_counter())
 
     def executed(self) -> None:
@@ -38,11 +41,12 @@ class StepClock:
             num_rows=num_rows,
             num_prompt_tokens=num_prompt_tokens,
             num_waiting=num_waiting,
-            plan_ms=1e3 * (planned - began),
+            plan_ms=1e3 * (planned - began - self._draft_s),
             execute_ms=1e3 * (executed - planned),
             sample_ms=1e3 * (sampled - executed),
             commit_ms=1e3 * (committed - sampled),
             emit_ms=1e3 * (emitted - committed),
+            draft_ms=1e3 * self._draft_s,
         )
         self._recorder.keep(trace, emitted - began)
         return trace

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from publican.core.events import ChoiceFinished, Delta, Event, Failed, Finished, Started
-from publican.core.executor import ExecutorInfo
+from publican.core.executor import Executor, ExecutorInfo
 from publican.core.ids import RequestId, TokenId
 from publican.core.request import Stopping, Wanted
 from publican.core.sampling import SamplingParams
@@ -63,10 +63,16 @@ class Driver:
     """An engine without a thread."""
 
     def __init__(
-        self, info: ExecutorInfo | None = None, max_running: int = 8, budget: BudgetConfig | None = None, max_guessing=0, **fake
+        self,
+        info: ExecutorInfo | None = None,
+        max_running: int = 8,
+        budget: BudgetConfig | None = None,
+        max_guessing=0,
+        draft: Executor | None = None,
+        **fake,
     ):
         self.executor = FakeExecutor(info, **fake)
-        self.engine = Engine(self.executor, FAKE_VOCABULARY, self._emit, max_running, budget, max_guessing)
+        self.engine = Engine(self.executor, FAKE_VOCABULARY, self._emit, max_running, budget, max_guessing, draft)
         self.answers: dict[RequestId, Answer] = defaultdict(Answer)
         self._num_jobs = 0
 

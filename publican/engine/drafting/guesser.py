@@ -1,4 +1,4 @@
-"""`Guesser`: what one sequence expects of itself, and how far it may be believed. Engine thread only."""
+"""`Guesser`: what the text of one sequence makes it expect, and how far that may be believed. Engine thread only."""
 
 from __future__ import annotations
 
@@ -30,3 +30,6 @@ class Guesser:
     def learn(self, num_guessed: int, num_true: int) -> None:
         """Of `num_guessed` guesses, the first `num_true` came true."""
         self._window.learn(num_guessed, num_true)
+
+    def leave(self) -> None:
+        """What was noted is of use again if the sequence comes back."""

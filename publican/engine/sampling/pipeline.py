@@ -202,6 +202,11 @@ class Pipeline:
         rows = Rows(Passes(Space.of(logits), logits.shape[1], self._top), logits)
         return choices_of(rows, rows.space.put(np.array(tokens, dtype=np.int64)[:, None]), tokens, [num_top] * len(tokens))
 
+    @staticmethod
+    def narrowed(logits: Array, num_tokens: int) -> Array:
+        """A copy of `logits` [N, V] without the tokens from `num_tokens` on."""
+        return Space.of(logits).xp.asarray(logits[:, :num_tokens], copy=True)
+
     def _groups(self, logits: Array, draws: Sequence[Draw]) -> list[Group]:
         """The groups of this batch, made when it is met first."""
         space = Space.of(logits)
