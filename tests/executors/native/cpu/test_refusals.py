@@ -199,17 +199,19 @@ def test_one_thread_at_a_time(library: Any) -> None:
                 refusals.append(str(error))
                 done.set()
 
-    thread = threading.Thread(target=other)
+    thread = threading.Thread(target=other, daemon=True)
     thread.start()
-    for _ in range(500):
-        if done.is_set():
-            break
-        try:
-            assert (engine.top(logits, 1)[0][:, 0] == logits.argmax(1)).all()
-        except EngineError as error:
-            refusals.append(str(error))
-    done.set()
-    thread.join()
+    try:
+        for _ in range(500):
+            if done.is_set():
+                break
+            try:
+                assert (engine.top(logits, 1)[0][:, 0] == logits.argmax(1)).all()
+            except EngineError as error:
+                refusals.append(str(error))
+    finally:
+        done.set()
+        thread.join(60)
     engine.close()
     assert refusals
     assert all("another thread" in text for text in refusals)

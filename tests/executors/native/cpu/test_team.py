@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from publican.executors.native.cpu import compile as compiling
 from publican.executors.native.cpu.library import Engine
 from publican.executors.native.cpu.threads import num_physical_cores
 
@@ -61,7 +62,6 @@ def test_an_idle_team_sleeps(library: Any) -> None:
 def test_many_more_threads_than_cores_still_finish(library: Any) -> None:
     """Barriers yield: with 40 threads on a few cores, and a neighbour that spins, steps go on."""
     engine = Engine(library, 40)
-    stop = threading.Event()
     neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         rows = np.random.default_rng(0).standard_normal((40, 1000)).astype(np.float32)
@@ -70,10 +70,45 @@ def test_many_more_threads_than_cores_still_finish(library: Any) -> None:
             assert (engine.top(rows, 1)[0][:, 0] == rows.argmax(1)).all()
         assert time.perf_counter() - start < 60
     finally:
-        stop.set()
         neighbour.kill()
         neighbour.wait()
         engine.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the linker's flags")
+def test_teams_that_come_and_go(tmp_path: Path) -> None:
+    """Thousands, each closed while some of its threads look for work; one in a few hundred used to be waited for for ever."""
+    try:
+        compiler = compiling.find_compiler()
+    except compiling.NoCompiler as error:
+        pytest.skip(str(error))
+    sources = [str(Path(__file__).with_name("team_stress.cpp")), str(compiling.SOURCES / "team.cpp")]
+    flags = ["-std=c++17", "-O1", "-pthread", "-iquote", str(compiling.SOURCES)]
+    program = str(tmp_path / "team_stress")
+    subprocess.run([*compiler.command, *flags, *sources, "-o", program], check=True, timeout=120)
+    subprocess.run([program, "4000", "16"], check=True, timeout=100)
+
+
+def test_an_engine_is_closed_when_its_call_is_over(library: Any) -> None:
+    """As at the end of a process, when a thread that nobody waits for still computes."""
+    engine = Engine(library, 1)
+    rows = np.arange(4_000_000, dtype=np.float32).reshape(8, -1)  # ever better ones: the slowest there is to look through
+    began = threading.Event()
+    over_s: list[float] = []
+
+    def compute() -> None:
+        began.set()
+        engine.top(rows, 4096)
+        over_s.append(time.perf_counter())
+
+    thread = threading.Thread(target=compute, daemon=True)
+    thread.start()
+    assert began.wait(60)
+    time.sleep(0.005)
+    engine.close()
+    closed_s = time.perf_counter()
+    thread.join(60)
+    assert over_s[0] < closed_s + 0.1
 
 
 def test_physical_cores(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <new>
 #include <string.h>
+#include <thread>
 #include <vector>
 
 #include "check.h"
@@ -173,7 +174,11 @@ EXPORT int pcpu_open(int num_threads, const char *variant, PcpuEngine **out) {
     return PCPU_NO_VARIANT;
 }
 
-EXPORT void pcpu_close(PcpuEngine *engine) { delete engine; }
+// A call under way is waited for: at the end of a process, engines are closed that a thread still computes with.
+EXPORT void pcpu_close(PcpuEngine *engine) {
+    while (engine && engine->busy.exchange(true)) std::this_thread::yield();
+    delete engine;
+}
 
 EXPORT const char *pcpu_engine_variant(const PcpuEngine *engine) { return engine->kernels->name; }
 
