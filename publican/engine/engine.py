@@ -122,12 +122,14 @@ class Engine:
             error = EngineError(text)
             raise
         finally:
-            self._fail_all(error)
-            self._compiler.close()
-            self._masks.close()
-            self.executor.close()
-            if self._drafter is not None:
-                self._drafter.close()
+            try:
+                self._fail_all(error)
+            finally:
+                self._compiler.close()
+                self._masks.close()
+                self.executor.close()
+                if self._drafter is not None:
+                    self._drafter.close()
 
     def step(self) -> bool:
         """One round of the three beats; False if there was nothing to compute."""

@@ -5,11 +5,12 @@ import re
 
 import pytest
 
-from publican.core.errors import InvalidParameter
+from publican.core.errors import InvalidParameter, Unsupported
 from publican.core.events import Failed, FinishReason
 from publican.core.executor import Cells, Pages
 from publican.core.request import Wanted
 from publican.core.sampling import SamplingParams
+from publican.engine.grammar.compiler import Compiler
 from publican.executors.fake import fake_info
 from tests.engine.drive import Driver
 
@@ -131,6 +132,10 @@ def test_preemption_loses_no_state():
         {"grammar": 'start: ("a"'},
         {"grammar": "x" * (1 << 21)},
         {"json_schema": "[" * 100_000},
+        {"regex": "a\ud800"},
+        {"grammar": 'start: "\ud800"'},
+        {"grammar": 'root ::= "\ud800"'},
+        {"choice": ("\ud800",)},
     ],
 )
 def test_a_bad_constraint_is_one_sentence(params):
@@ -142,6 +147,19 @@ def test_a_bad_constraint_is_one_sentence(params):
     assert isinstance(failed.error, InvalidParameter)
     assert "\n" not in str(failed.error)
     assert len(str(failed.error)) < 500
+
+
+def test_a_compiler_that_breaks_fails_whoever_waits(monkeypatch, caplog):
+    class Panic(BaseException):
+        """What a panic in Rust arrives as."""
+
+    def panic(self, params):
+        raise Panic
+
+    monkeypatch.setattr(Compiler, "compile", panic)
+    (failed,) = Driver().ask("x", sampling=sampling(regex="a")).events
+    assert isinstance(failed.error, Unsupported)
+    assert "Panic" in caplog.text
 
 
 def test_others_do_not_wait_while_a_grammar_is_compiled():

@@ -253,6 +253,15 @@ def test_an_executor_that_breaks_fails_every_request():
         assert isinstance(driver.answers[id].events[-1].error, EngineError)
 
 
+def test_whoever_hears_no_more_does_not_keep_the_memory():
+    driver = Driver()
+    driver.submit("a")
+    driver.engine._emit = broken
+    with pytest.raises(RuntimeError, match="no more"):
+        driver.engine.run()
+    assert driver.executor.closed
+
+
 def broken(plan):
     raise RuntimeError("no more")
 

@@ -3,6 +3,7 @@ whoever sent it."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
-from publican.core.errors import InvalidParameter, PublicanError
+from publican.core.errors import InvalidParameter, PublicanError, Unsupported
 from publican.core.sampling import SamplingParams
 from publican.core.tokenizer import Vocabulary
 from publican.engine.grammar.matcher import Matcher
 from publican.engine.grammar.source import grammar_text
+
+log = logging.getLogger(__name__)
 
 _MAX_KEPT = 64
 
@@ -34,10 +37,15 @@ class Compiler:
 
     def compile_later(self, params: SamplingParams, done: Callable[[Matcher | PublicanError], None]) -> None:
         def work() -> None:
+            result: Matcher | PublicanError
             try:
-                done(self.compile(params))
+                result = self.compile(params)
             except PublicanError as error:
-                done(error)
+                result = error
+            except BaseException as error:  # a panic of the library's is no Exception, and whoever waits must hear of it
+                log.exception("a grammar could not be compiled")
+                result = Unsupported(f"The grammar could not be compiled ({type(error).__name__}); simplify it.")
+            done(result)
 
         self._threads.submit(work)
 

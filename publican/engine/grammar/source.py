@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from llguidance import LLMatcher
@@ -61,4 +62,6 @@ def _of_grammar(text: str) -> str:
 def _bounded(name: str, text: str) -> str:
     if len(text) > _MAX_CHARS:
         raise InvalidParameter(name, f"may have {_MAX_CHARS:,} characters at most, and has {len(text):,}.")
+    if not text.isascii() and re.search("[\ud800-\udfff]", text):
+        raise InvalidParameter(name, "has half a character in it (a lone surrogate).")
     return text
