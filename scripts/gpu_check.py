@@ -28,6 +28,7 @@ import torch
 
 from publican.bench.kernels import TINY, Ceilings, KernelConfig, decoding_batch, measure_ceilings, time_kernels
 from publican.bench.kernels_report import ceilings_text, kernels_text, steps_text
+from publican.bench.shape_peers import has_transformers, time_transformers
 from publican.bench.shape_times import ShapeConfig, prompt_batch, time_shape
 from publican.bench.shapes import lower_repeated, parse_format, random_matrix, random_program, shape_named
 from publican.executors.native.cuda.backend import CudaBackend, operations
@@ -166,16 +167,24 @@ def _time(run: Run, config: CudaConfig, kernel_config: KernelConfig, ceilings: C
         print(kernels_text(times))
         run.report["kernels"] = [dataclasses.asdict(each) for each in times]
 
+    steps = ShapeConfig(config) if not tiny else ShapeConfig(config, (1, 2), (20,), 40, 2)
+
     def shape(name: str, how: str) -> None:
-        steps = ShapeConfig(config) if not tiny else ShapeConfig(config, (1, 2), (20,), 40, 2)
         weight_bytes, times = time_shape(shape_named(name), parse_format(how), steps, ceilings, lambda text: None)
         print(steps_text(f"{name} {how}", weight_bytes, times), flush=True)
         run.report[f"{name} {how}"] = [dataclasses.asdict(each) for each in times]
+
+    def peer(name: str) -> None:
+        weight_bytes, times = time_transformers(shape_named(name), steps, ceilings, lambda text: None)
+        print(steps_text(f"{name}, transformers in bf16", weight_bytes, times), flush=True)
+        run.report[f"{name} transformers"] = [dataclasses.asdict(each) for each in times]
 
     shapes = (("tiny", "gptq-4-32"),) if tiny else SHAPES
     for name, how in shapes[:1]:
         run.part(f"{name} {how}", 30, lambda name=name, how=how: shape(name, how))  # type: ignore[misc]
     run.part("kernels", 40, kernels)
+    if has_transformers():
+        run.part(f"{shapes[0][0]}, transformers", 45, lambda: peer(shapes[0][0]))
     for name, how in shapes[1:]:
         run.part(f"{name} {how}", 75 if "70b" in name else 45, lambda name=name, how=how: shape(name, how))  # type: ignore[misc]
 

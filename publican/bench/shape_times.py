@@ -97,19 +97,34 @@ def _decode(
             name, left_out=f"{batch.pages.size * _PAGE_LEN:,} tokens, and there is room for {num_pages * _PAGE_LEN:,}"
         )
     seconds = _seconds(backend, batch, config.num_steps)
-    held = 2 * 2 * spec.num_layers * spec.num_kv_heads * spec.head_dim * size * context
-    moved = backend.weight_bytes - 2 * spec.vocab_size * spec.hidden_size + held  # of the embedding only rows are read
-    floor_s = max(moved / ceilings.bytes_per_s, 2 * num_parameters(spec) * size / ceilings.flops_per_s)
-    return StepTime(name, seconds, size / seconds, floor_s / seconds)
+    return StepTime(
+        name, seconds, size / seconds, decode_floor_s(spec, backend.weight_bytes, (size, context), ceilings) / seconds
+    )
 
 
 def _prompt(backend: CudaBackend, spec: ModelSpec, config: ShapeConfig, ceilings: Ceilings) -> StepTime:
     length = config.prompt_len
     seconds = _seconds(backend, prompt_batch(length), max(2, config.num_steps // 4))
+    return StepTime(f"prompt of {length:,}", seconds, length / seconds, prompt_floor_s(spec, length, ceilings) / seconds)
+
+
+def decode_floor_s(spec: ModelSpec, weight_bytes: int, case: tuple[int, int], ceilings: Ceilings) -> float:
+    """Seconds that a step of (sequences, tokens that each holds) takes at least at the measured rates."""
+    size, context = case
+    moved = weight_bytes - 2 * spec.vocab_size * spec.hidden_size + kv_bytes(spec, size * context)  # rows of the embedding
+    return max(moved / ceilings.bytes_per_s, 2 * num_parameters(spec) * size / ceilings.flops_per_s)
+
+
+def prompt_floor_s(spec: ModelSpec, length: int, ceilings: Ceilings) -> float:
+    """Seconds that a prompt in one step takes at least."""
     products = 2 * (num_parameters(spec) - spec.vocab_size * spec.hidden_size) * length
     attention = 2 * spec.num_layers * spec.num_heads * spec.head_dim * length * length  # half of all pairs, twice
-    floor_s = (products + attention) / ceilings.flops_per_s
-    return StepTime(f"prompt of {length:,}", seconds, length / seconds, floor_s / seconds)
+    return (products + attention) / ceilings.flops_per_s
+
+
+def kv_bytes(spec: ModelSpec, num_tokens: int) -> int:
+    """In 16 bits."""
+    return 2 * 2 * spec.num_layers * spec.num_kv_heads * spec.head_dim * num_tokens
 
 
 def prompt_batch(length: int) -> Batch:

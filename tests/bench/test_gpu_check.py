@@ -21,4 +21,4 @@ def test_it_times_and_writes_its_report(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing was wrong" in done.stdout
     report = json.loads((tmp_path / "gpu_check.json").read_text())
-    assert {"ceilings", "kernels", "tiny gptq-4-32"} <= report.keys()
+    assert {"ceilings", "kernels", "tiny gptq-4-32", "tiny transformers"} <= report.keys()
