@@ -55,6 +55,8 @@ class FakeExecutor:
         ends: whether it ever says end-of-sequence of its own (about every 100 tokens).
     """
 
+    top = None
+
     def __init__(self, info: ExecutorInfo | None = None, step_s: float = 0.0, token_s: float = 0.0, ends: bool = False) -> None:
         self.info = info or fake_info()
         self._memory: _PagedMemory | _CellMemory

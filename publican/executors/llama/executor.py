@@ -25,6 +25,8 @@ _OK, _NO_CELLS = 0, 1
 class LlamaExecutor:
     """Follows `core.executor.Executor`, with `Cells`. `load` makes one."""
 
+    top = None
+
     def __init__(self, session: Session, info: ExecutorInfo) -> None:
         self.info = info
         self._session = session

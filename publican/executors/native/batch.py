@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from publican.core.executor import Array
+from publican.core.executor import Array, Top
 from publican.core.step import NO_ADAPTER, StepPlan
 from publican.executors.page_table import PageTables
 
@@ -50,6 +50,11 @@ class Backend(Protocol):
     @property
     def device(self) -> str:
         """Where it computes, for people: ``cpu (AVX-512, 2 threads)``."""
+        ...
+
+    @property
+    def top(self) -> Top | None:
+        """See `core.executor.Executor`."""
         ...
 
     def copy_page(self, source: int, target: int) -> None: ...

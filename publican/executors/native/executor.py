@@ -20,7 +20,7 @@ class NativeExecutor:
 
     def __init__(self, info: ExecutorInfo, backend: Backend) -> None:
         self.info = info
-        self.top: Top | None = getattr(backend, "top", None)
+        self.top: Top | None = backend.top
         self._tables = PageTables(info)
         self._backend = backend
 

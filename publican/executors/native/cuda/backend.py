@@ -50,6 +50,8 @@ class CudaBackend:
         UnsupportedModel: a bit width that is not known.
     """
 
+    top = None
+
     def __init__(
         self,
         program: Program,

@@ -21,6 +21,7 @@ class PlainBackend:
     """Follows `native.batch.Backend`. Its threads are those of NumPy's BLAS."""
 
     device = "cpu (NumPy)"
+    top = None
 
     def __init__(self, program: Program, num_pages: int, page_len: int) -> None:
         self._program = dataclasses.replace(program, ops=tuple(_dense_ops(program)))
