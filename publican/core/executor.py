@@ -78,7 +78,7 @@ class StepResult:
 
 
 class Top(Protocol):
-    """Finds the best of rows of logits. What an executor may have as an attribute `top`, if it does that faster than NumPy."""
+    """Finds the best of rows of logits."""
 
     def __call__(self, logits: Array, count: int) -> tuple[Array, Array]:
         """The `count` highest of each row of `logits` [N, V], of equals the lowest token first, never one that is no number.
@@ -100,6 +100,11 @@ class Executor(Protocol):
 
     @property
     def info(self) -> ExecutorInfo: ...
+
+    @property
+    def top(self) -> Top | None:
+        """Its own way to the best of its rows, where that is faster than the arrays' and equal to it to the last bit."""
+        ...
 
     def execute(self, plan: StepPlan) -> StepResult:
         """Apply `plan.ops` in order, then compute `plan.rows`.
