@@ -89,7 +89,7 @@ class Engine:
         self._drafter = make_drafter(draft, vocabulary, budget, max_guessing)
         config = SchedulerConfig(max_running, info.max_logits, max_guessing=max_guessing)
         self.scheduler = Scheduler(config, cache_for(info), self._budget, self._drafter)
-        self._pipeline = Pipeline(vocabulary, getattr(executor, "top", None))
+        self._pipeline = Pipeline(vocabulary, executor.top)
         self._outbox = Outbox(vocabulary, info.context_len)
         self._commits = Commit(self.scheduler, self._pipeline, self._outbox, self._finish, self._fail_sequence)
         self._tools = Tools(self.scheduler, self._pipeline, self._outbox, info.context_len)

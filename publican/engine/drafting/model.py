@@ -67,7 +67,7 @@ class ModelDrafter:
         self._ends = vocabulary.end
         self._cache = cache_for(info)
         known = replace(vocabulary, pieces=vocabulary.pieces[: self._width])
-        self._pipeline = Pipeline(known, getattr(executor, "top", None) if self._width == info.vocab_size else None)
+        self._pipeline = Pipeline(known, executor.top if self._width == info.vocab_size else None)
         self._budget = StepBudget(budget.within(info.max_batch_tokens))
         self._followers: dict[Follower, None] = {}
         self._num_begun = 0
