@@ -306,7 +306,7 @@ class Engine:
         drawing = [s for s in whole if s.group.search is None and s in s.group.sequences and not _asks_nothing(s)]
         draws = [self._draw(sequence, rows) for sequence in drawing]
         choices = self._pipeline.sample(result.logits, draws) if draws else []
-        self._recorder.sampled(len(choices), _num_prompt_tokens(planned))
+        self._recorder.end_sampling()
         self.scheduler.commit(planned)
         for sequence, choice in zip(drawing, choices, strict=True):
             if not sequence.finished:  # its group may have failed a moment ago
@@ -331,8 +331,9 @@ class Engine:
             for sequence in came_true:
                 self.scheduler.confirm(sequence)
                 rows[sequence] += 1
+            self._recorder.begin_sampling()
             choices = self._pipeline.sample(logits, [self._draw(s, rows) for s in came_true]) if came_true else []
-            self._recorder.sampled(len(choices), 0)
+            self._recorder.end_sampling()
             for sequence, choice in zip(came_true, choices, strict=True):
                 if not sequence.finished:
                     self._commits.chosen(sequence, choice)

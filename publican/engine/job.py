@@ -83,14 +83,10 @@ class EngineStats:
     num_waiting: int = 0
     num_locked_tokens: int = 0
     num_total_tokens: int = 0
-    num_steps: int = 0
-    num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
-    num_generated_tokens: int = 0
     num_preemptions: int = 0
     num_guessed_tokens: int = 0
     num_true_tokens: int = 0
-    busy_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Counts and times steps, and keeps the trace of the last ones. Engine thread only."""
+"""Times steps, and keeps the trace of the last ones. Engine thread only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class StepClock:
         self._marks.append(time.perf_counter())
 
     def executed(self) -> None:
+        """Logits are there, and sampling begins."""
         self._marks.append(time.perf_counter())
+        self._recorder.sample_s = 0.0
+        self._recorder.begin_sampling()
 
     def committed(self) -> None:
         self._marks.append(time.perf_counter())
@@ -35,7 +38,7 @@ class StepClock:
         """The end of the step: keeps and returns its trace."""
         self._marks.append(time.perf_counter())
         began, planned, executed, committed, emitted = self._marks
-        sampled = self._recorder.sampled_s
+        sample_s = self._recorder.sample_s
         trace = StepTrace(
             started_s=time.time() - (emitted - began),
             num_rows=num_rows,
@@ -43,26 +46,23 @@ class StepClock:
             num_waiting=num_waiting,
             plan_ms=1e3 * (planned - began - self._draft_s),
             execute_ms=1e3 * (executed - planned),
-            sample_ms=1e3 * (sampled - executed),
-            commit_ms=1e3 * (committed - sampled),
+            sample_ms=1e3 * sample_s,
+            commit_ms=1e3 * (committed - executed - sample_s),
             emit_ms=1e3 * (emitted - committed),
             draft_ms=1e3 * self._draft_s,
         )
-        self._recorder.keep(trace, emitted - began)
+        self._recorder.keep(trace)
         return trace
 
 
 class Recorder:
-    """The counters of one engine."""
+    """The times of one engine's steps."""
 
     def __init__(self) -> None:
         self.step_began_s = 0.0
-        self.sampled_s = 0.0
+        self.sample_s = 0.0
+        self._sampling_since_s = 0.0
         self._trace: deque[StepTrace] = deque(maxlen=_TRACE_LEN)
-        self._num_steps = 0
-        self._num_prompt_tokens = 0
-        self._num_generated_tokens = 0
-        self._busy_s = 0.0
         self._due_s = 0.0
         self._changed = True
 
@@ -70,16 +70,15 @@ class Recorder:
         self.step_began_s = time.perf_counter()
         return StepClock(self)
 
-    def sampled(self, num_tokens: int, num_prompt_tokens: int) -> None:
-        """Sampling is done, and gave this many tokens."""
-        self.sampled_s = time.perf_counter()
-        self._num_generated_tokens += num_tokens
-        self._num_prompt_tokens += num_prompt_tokens
+    def begin_sampling(self) -> None:
+        """It may begin again in a step, when guesses came true."""
+        self._sampling_since_s = time.perf_counter()
 
-    def keep(self, trace: StepTrace, step_s: float) -> None:
+    def end_sampling(self) -> None:
+        self.sample_s += time.perf_counter() - self._sampling_since_s
+
+    def keep(self, trace: StepTrace) -> None:
         self._trace.append(trace)
-        self._num_steps += 1
-        self._busy_s += step_s
         self._changed = True
 
     @property
@@ -98,12 +97,8 @@ class Recorder:
             num_waiting=len(scheduler.waiting),
             num_locked_tokens=scheduler.cache.num_locked_tokens,
             num_total_tokens=scheduler.cache.num_total_tokens,
-            num_steps=self._num_steps,
-            num_prompt_tokens=self._num_prompt_tokens,
             num_cached_tokens=scheduler.num_cached_tokens,
-            num_generated_tokens=self._num_generated_tokens,
             num_preemptions=scheduler.num_preemptions,
             num_guessed_tokens=scheduler.num_guessed_tokens,
             num_true_tokens=scheduler.num_true_tokens,
-            busy_s=self._busy_s,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ from publican.core.ids import TokenId
 from publican.core.request import Wanted
 from publican.core.sampling import SamplingParams
 from publican.engine.drafting.ngram import NgramDrafter
+from publican.engine.outbox import Outbox, Said
 from publican.executors.fake import fake_info
 from tests.engine.drive import GREEDY, Answer, Driver, bytes_of
 
@@ -48,6 +50,26 @@ def answers_of(memory, sampling: SamplingParams, guessing: int, prompts=PROMPTS,
     for id in ids:
         driver.answers[id].check()
     return [driver.answers[id] for id in ids], driver
+
+
+def test_what_is_done_between_two_samplings_of_a_step_is_no_sampling(monkeypatch):
+    """Text and ends of the token before, where a guess came true."""
+    num_said = 0
+
+    def slow(self: Outbox, *args, **rest) -> Said:
+        nonlocal num_said
+        num_said += 1
+        time.sleep(0.01)
+        return say(self, *args, **rest)
+
+    say = Outbox.say
+    plain, _ = answers_of(MEMORIES[0], GREEDY, 0, PROMPTS[:1], max_tokens=20)
+    monkeypatch.setattr(Outbox, "say", slow)
+    with knowing({PROMPTS[0]: plain[0].tokens()}, 1.0):
+        _, driver = answers_of(MEMORIES[0], GREEDY, 16, PROMPTS[:1], max_tokens=20)
+    trace = driver.engine._recorder.trace
+    assert num_said == 20 > len(trace)
+    assert sum(step.commit_ms for step in trace) >= 10.0 * num_said
 
 
 @pytest.mark.parametrize("memory", MEMORIES, ids=str)
