@@ -108,9 +108,10 @@ def test_a_demanded_call(default_model: Path) -> None:
 def test_what_is_cut_short_and_what_is_not_demanded(default_model: Path) -> None:
     async def main() -> None:
         async with hosting(default_model) as host:
-            cut, reasons, _ = await answers(host, asking("What is the weather in Paris?", max_tokens=12))
+            cut, reasons, events = await answers(host, asking("What is the weather in Paris?", max_tokens=12))
             assert reasons == {0: FinishReason.LENGTH}
-            assert cut[0].text.startswith("<tool_call>\n{"), "too little to be a call stays as it was written"
+            assert cut == {}, "too little to be a call is no text for a reader either"
+            assert sum(len(event.tokens) for event in events if isinstance(event, Delta)) == 12
 
             question = asking("Say hello.", tool_choice="none", max_tokens=16)
             plain, _, _ = await answers(host, question)

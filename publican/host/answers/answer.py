@@ -7,6 +7,7 @@ Pure; one per choice. What comes out does not depend on how the text was cut, bu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -22,6 +23,10 @@ from publican.host.answers.thoughts import Tags
 
 Part = Delta | ToolCallDelta
 
+_BEGUN = re.compile(r"\s*(?:[\[{<].*)?|[^ ]*", re.DOTALL)
+"""What may stand behind a mark if a call broke off there: nothing, a bracket and anything, or a name. Words are text."""
+_GOES_ON = re.compile(r"[\s,;]*(?:[\[{<`].*|[^ ]*)", re.DOTALL)
+"""What may stand behind a call if the next one, or the mark that ends both, broke off."""
 _MOST_STRAYS = 64
 """Marks of one answer that turn out to begin no call. To find that out may take reading on to its end, so the rest are text."""
 
@@ -35,6 +40,7 @@ class Answer:
         self._reading = reading
         self._source = Source()
         self._out: list[Part] = []
+        self._cut = False
         self._reader = self._read()
         next(self._reader, None)
 
@@ -62,8 +68,10 @@ class Answer:
         next(self._reader, None)
         return self._taken()
 
-    def finish(self) -> list[Part]:
-        """No more text comes; what was held back."""
+    def finish(self, cut: bool = False) -> list[Part]:
+        """No more text comes; what was held back. `cut`: it was not the model that ended it, so that what may be the beginning
+        of a call is one, and not shown to a reader."""
+        self._cut = cut
         self._source.ended = True
         next(self._reader, None)
         return self._taken()
@@ -125,7 +133,7 @@ class Answer:
         if format.bare:
             yield from source.skip_space()
             space = source.commit()
-            if not (yield from self._read_calls(format)):
+            if not (yield from self._read_calls(format, opens)):
                 self._said(space)
         while True:
             space, mark = yield from self._pass_trimmed(opens, self._said)
@@ -134,21 +142,41 @@ class Answer:
                 return
             source.at = len(space)
             source.commit()
-            if num_strays < _MOST_STRAYS and (yield from self._read_calls(format)):
+            if num_strays < _MOST_STRAYS and (yield from self._read_calls(format, opens)):
                 continue
             num_strays += 1
             source.take(len(mark))
-            self._said(space + source.commit())
+            if self._cut and self._broke_off(opens):
+                source.commit()
+            else:
+                self._said(space + source.commit())
 
-    def _read_calls(self, format: CallFormat) -> Step[bool]:
+    def _broke_off(self, opens: Marks) -> bool:
+        """Whether the mark that was read opens a call that broke off; all that belongs to it is read then."""
+        source = self._source
+        following = opens.find(source.text, source.at)
+        if following is not None:
+            return not source.text[source.at : following.at].strip(SPACE)
+        if _BEGUN.fullmatch(source.text, source.at) is None:
+            return False
+        source.take_all()
+        return True
+
+    def _read_calls(self, format: CallFormat, opens: Marks) -> Step[bool]:
         """Read the calls that begin here, and white space behind them. False: there are none, and nothing was read."""
-        found = yield from format.read(self._source, self)
-        if found:
-            yield from self._source.skip_space()
-            self._source.commit()
-        else:
-            self._source.at = 0
-        return found
+        source = self._source
+        found = yield from format.read(source, self)
+        if not found:
+            source.at = 0
+            return False
+        yield from source.skip_space()
+        source.commit()
+        another = yield from source.one_of(opens)
+        source.at = 0
+        if self._cut and not another and _GOES_ON.fullmatch(source.text):
+            source.take_all()
+            source.commit()
+        return True
 
     def _read_channels(self) -> Step[None]:
         """Parts with a header, and whatever text there may be besides."""
@@ -164,7 +192,10 @@ class Answer:
                 self._said(source.commit())
                 return
             header = yield from self._read_header(len(space))
-            if header is None:
+            if header is None and self._cut and len(source.text) <= channels.LONGEST_HEADER:
+                source.take_all()
+                source.commit()
+            elif header is None:
                 source.at = len(space) + len(mark)
                 self._said(source.commit())
             else:

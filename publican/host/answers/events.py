@@ -65,8 +65,9 @@ class _Choice:
 
     def finish(self, event: ChoiceFinished) -> list[Event]:
         last = self._visible.finish()
-        parts = [*self._answer.feed(last), *self._answer.finish()]
-        calls = self._answer.num_calls > 0 and event.reason is FinishReason.STOP
+        by_model = event.reason is FinishReason.STOP
+        parts = [*self._answer.feed(last), *self._answer.finish(cut=not by_model)]
+        calls = self._answer.num_calls > 0 and by_model
         end = replace(event, reason=FinishReason.TOOL_CALLS) if calls else event
         return [*self._with_tokens(parts, self._answer.num_calls == 0), end]
 

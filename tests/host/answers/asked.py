@@ -84,7 +84,7 @@ class Read:
         return self.text, self.reasoning, [call[:2] for call in self.calls.values()]
 
 
-def read(reading: Reading, pieces: Iterable[str]) -> Read:
+def read(reading: Reading, pieces: Iterable[str], cut: bool = False) -> Read:
     answer, found = Answer(0, reading), Read()
     fed = 0
     for piece in pieces:
@@ -92,7 +92,7 @@ def read(reading: Reading, pieces: Iterable[str]) -> Read:
         for part in answer.feed(piece):
             found.add(part)
         assert answer.num_committed <= fed
-    for part in answer.finish():
+    for part in answer.finish(cut):
         found.add(part)
     assert answer.num_committed == fed
     assert not answer.pending

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from publican.host.answers.formats import channels
 from publican.host.answers.formats.table import CHANNELS, FORMATS, HERMES, LLAMA, MISTRAL, PYTHONIC
 from publican.host.answers.reading import Reading
 from publican.host.answers.thoughts import KNOWN, THINK, Tags, find_tags, opened_in, with_common
@@ -203,6 +204,28 @@ def test_half_a_call_is_not_taken_for_a_whole_one(format) -> None:
             except ValueError:
                 continue
             assert whole in (call.arguments, {"about": call.arguments["about"]}), text[:cut]
+
+
+@pytest.mark.parametrize("format", [format for format in FORMATS if not format.bare], ids=lambda format: format.name)
+def test_no_piece_of_a_call_that_was_cut_off_is_shown(format) -> None:
+    """`max_tokens` may end an answer anywhere: what is there of a call's marks is no text for a reader, and no call is lost."""
+    before, first, both = "Let me see.", format.write(CALLS[:1]), format.write(CALLS[:2])
+    first_mark = next(mark for mark in format.opens if both.startswith(mark))
+    for cut in range(len(first_mark), len(both)):
+        if format is CHANNELS and channels.STARTS.num_undecided(both[:cut]):
+            continue  # these are tokens, and are not cut
+        said = f"{before}\n\n{both[:cut]}"
+        found = read(calling(format), [said], cut=True)
+        assert found.text == before, both[:cut]
+        assert len(found.calls) >= (cut >= len(first)), both[:cut]
+        assert found.plain == read(calling(format), said, cut=True).plain
+
+
+@pytest.mark.parametrize(
+    "text", ["Use <tool_call> tags.", "a <tool_call> b", "<tool_call>no json</tool_call>", "1 <", "if a < b", "<b>", "Hi"]
+)
+def test_text_that_was_cut_off_stays(text: str) -> None:
+    assert read(calling(HERMES), [text], cut=True).plain == (text, "", [])
 
 
 def part(channel: str, text: str, end: str = "<|end|><|start|>assistant") -> str:
