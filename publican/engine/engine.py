@@ -16,7 +16,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
-from publican.core.errors import EngineError, OutOfMemory, PublicanError
+from publican.core.errors import EngineError, OutOfMemory, PublicanError, WorkerDied
 from publican.core.events import FinishReason, TokenOutput
 from publican.core.executor import Array, Executor, StepResult
 from publican.core.ids import RequestId
@@ -108,7 +108,7 @@ class Engine:
 
     def run(self) -> None:
         """Work until told to close. Whatever happens, every job ends in an event."""
-        error: PublicanError = EngineError("The model was unloaded before this request was finished.")
+        error: PublicanError = WorkerDied("The model was unloaded before this request was finished; try again in a moment.")
         try:
             while not self._closing:
                 self.handle_commands(wait=not self._groups)

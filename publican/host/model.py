@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from publican.core.backend import EventStream, ModelCard, Progress, Status, no_progress
-from publican.core.errors import EngineError, Overloaded, PublicanError, WorkerDied
+from publican.core.errors import Overloaded, PublicanError, WorkerDied
 from publican.core.events import Finished
 from publican.core.ids import RequestId
 from publican.core.model_info import ModelInfo
@@ -243,5 +243,5 @@ class LoadedModel:
         return Status(running, text, stats.num_running, num_waiting, kv_used, self.spec.max_running, self.card)
 
 
-def _unloaded() -> EngineError:
-    return EngineError("The model was unloaded before this request was finished.")
+def _unloaded() -> WorkerDied:
+    return WorkerDied("The model was unloaded before this request was finished; try again in a moment.")

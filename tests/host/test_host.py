@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from publican.core.errors import EngineError, ModelNotFound, OutOfMemory, Overloaded
-from publican.core.events import Finished
+from publican.core.errors import EngineError, ModelNotFound, OutOfMemory, Overloaded, WorkerDied
+from publican.core.events import Failed, Finished
 from publican.host.fake import FakeLibrary
 from publican.host.host import ModelHost
 from publican.host.in_process import ThreadPort
-from tests.host.asking import ask
+from tests.host.asking import ask, fold, request
 
 
 class SlowPort(ThreadPort):
@@ -51,6 +51,23 @@ def test_unloading_does_not_wait_for_what_is_being_loaded():
         await host.load("fake", {})
         assert isinstance((await ask(host, "hello")).last, Finished)
         await host.unload()
+
+    run(main())
+
+
+def test_what_runs_while_the_model_goes_is_told_to_come_back():
+    """As when a worker dies: whoever asks again finds the next model, so it is no fault that ends the matter (HTTP 503)."""
+
+    async def main():
+        host = ModelHost(Library())
+        await host.load("fake", {})
+        streams = [await host.generate(request(f"hello {at}", max_tokens=2_000)) for at in range(3)]
+        await host.unload()
+        for stream in streams:
+            last = (await fold(stream)).last
+            assert isinstance(last, Failed)
+            assert isinstance(last.error, WorkerDied)
+            assert "was unloaded" in str(last.error)
 
     run(main())
 
