@@ -17,7 +17,7 @@ def test_it_times_and_writes_its_report(tmp_path: Path) -> None:
     run = f"sys.argv = ['gpu_check.py', 'time', '--tiny']\nimport runpy\nrunpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     environment = os.environ | {"OUT": str(tmp_path)}
     command = [sys.executable, "-c", banned + run]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing was wrong" in done.stdout
     report = json.loads((tmp_path / "gpu_check.json").read_text())

@@ -232,7 +232,7 @@ def test_log_probabilities_come_one_token_an_event():
 def test_the_engine_thread_fails_what_is_left_when_it_closes():
     driver = Driver(step_s=0.01)
     id = driver.submit("long", max_tokens=None)
-    thread = threading.Thread(target=driver.engine.run)
+    thread = threading.Thread(target=driver.engine.run, daemon=True)
     thread.start()
     driver.engine.inbox.put(Close())
     thread.join(10)
@@ -245,7 +245,7 @@ def test_an_executor_that_breaks_fails_every_request():
     driver = Driver()
     ids = [driver.submit("a"), driver.submit("b")]
     driver.executor.execute = broken
-    thread = threading.Thread(target=driver.engine.run)
+    thread = threading.Thread(target=driver.engine.run, daemon=True)
     thread.start()
     thread.join(10)
     for id in ids:

@@ -104,7 +104,7 @@ def test_in_so_little_memory_that_some_are_put_back(default_model, vocabulary, a
 def test_on_a_thread_of_its_own(default_model, vocabulary, alone, prompts):
     executor = opened(default_model)
     driver = LlamaDriver(executor, vocabulary)
-    thread = threading.Thread(target=driver.engine.run)
+    thread = threading.Thread(target=driver.engine.run, daemon=True)
     thread.start()
     ids = []
     for prompt in prompts:

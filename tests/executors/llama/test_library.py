@@ -11,7 +11,7 @@ from publican.executors.llama.library import load_library, set_fields
 
 def test_importing_the_room_imports_no_library():
     code = "import sys, publican.executors.llama; sys.exit('llama_cpp' in sys.modules or 'torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
 
 
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch, tiny_models):
@@ -35,7 +35,7 @@ def threads_as_loaded(**environ: str) -> str:
     """What GNU's OpenMP says of its settings as it is loaded."""
     code = "import os; from publican.executors.llama.library import load_library; load_library(); print(*os.environ)"
     environ = {"OMP_DISPLAY_ENV": "verbose", "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **environ}
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True, timeout=120)
     assert ("GOMP_SPINCOUNT" in done.stdout.split()) == ("GOMP_SPINCOUNT" in environ)
     return done.stderr
 

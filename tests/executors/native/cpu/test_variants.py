@@ -56,7 +56,7 @@ def test_wide_registers_stay_in_their_variants(library: Any) -> None:
     A function's name has its variant's in it, and the C++ library that is linked in has none.
     """
     command = ["objdump", "-d", "--no-show-raw-insn", str(LIBRARY)]
-    code = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    code = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     found: dict[str, set[str]] = {"avx512": set(), "avx2": set(), "": set()}
     variant = ""
     for line in code.splitlines():
@@ -71,7 +71,7 @@ def test_wide_registers_stay_in_their_variants(library: Any) -> None:
 @pytest.mark.skipif(not X86 or not shutil.which("nm"), reason="needs nm")
 def test_no_symbol_of_a_variant_can_stand_in_for_a_plain_one(library: Any) -> None:
     """Weak symbols are merged across objects, and the linker may keep the one with the wrong instructions."""
-    listed = subprocess.run(["nm", str(LIBRARY)], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["nm", str(LIBRARY)], capture_output=True, text=True, check=True, timeout=120).stdout
     names = [line for line in listed.splitlines() if "avx" in line or "8portable" in line]
     shared = [line for line in names if not re.search(r" [tdrb] ", line)]
     assert len(names) > 100

@@ -27,7 +27,9 @@ _BANNED = {
 def loaded(*modules: str) -> list[str]:
     """Which of torch and Triton are loaded after importing modules, where nothing beyond the allowed is installed."""
     script = _SCRIPT.format(banned=_BANNED, modules=modules)
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    ).stdout.split()
 
 
 def test_the_native_executor_loads_no_torch() -> None:
