@@ -134,8 +134,10 @@ def kept_bytes(engine: EngineName, weight: Weight, is_exact: bool = False) -> in
     """What is left of one weight when it is loaded."""
     if engine == "llama":
         return weight.num_bytes
-    if engine == "plain" or weight.is_vector or weight.is_router:
+    if engine == "plain" or weight.is_vector:
         return 4 * weight.num_numbers
+    if weight.is_router:
+        return 4 * (_up(weight.num_outputs, _LANES) if engine == "cpu" else weight.num_outputs) * weight.num_inputs
     if weight.is_rebuilt:
         weight = replace(weight, bits=_REBUILT_BITS, is_dense=True)
     return _panel_bytes(weight, is_exact) if engine == "cpu" else _word_bytes(weight, is_exact)

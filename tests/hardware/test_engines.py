@@ -17,6 +17,7 @@ from publican.hardware.shapes import SHAPES
 from publican.hardware.sizes import GIB, KIB
 from publican.hardware.weights import Weight, described, weights_of
 from publican.store.checkpoint import open_checkpoint
+from tests.executors.native import tiny
 
 PUBLISHED = [  # KiB of float16 keys and values per token, GiB of 4-bit g128 weights, GiB of float16 ones
     ("llama-2-7b", 512, 3.62, 12.55),
@@ -75,6 +76,20 @@ def test_the_cpu_backend_keeps_what_is_said(default_model: Path, is_exact: bool,
         assert per_token * 16 == backend._cache.page_bytes
     finally:
         backend.close()
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen2-moe", "qwen3-moe"])
+def test_the_cpu_backend_keeps_what_is_said_of_experts(name: str, tmp_path: Path):
+    class_name, options = tiny.MODELS[name]
+    checkpoint = open_checkpoint(tiny.save(tiny.make(class_name, **options), tmp_path))
+    config = NativeConfig("cpu", context_len=64, num_slots=1, num_threads=1, max_batch_tokens=64)
+    program, _, filled = describe(checkpoint, config)
+    backend = make_backend(program, filled)
+    backend.close()
+    weights = weights_of(checkpoint)
+    assert sum(w.num_bytes for w in weights) == checkpoint.num_bytes
+    kept = sum(kept_bytes("cpu", w) for w in weights if not w.is_vector and w.role != "embedding")  # a dense table stays
+    assert kept == backend.weight_bytes
 
 
 def test_weights_of_every_width_in_panels():

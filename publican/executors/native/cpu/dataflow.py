@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from publican.executors.native.program import Add, Attend, Embed, Linear, Logits, Norm, Op, StoreKV
+from publican.executors.native.program import Add, Attend, Embed, Experts, Linear, Logits, Norm, Op, StoreKV
 
 
 def written(op: Op) -> str | None:
@@ -18,13 +18,15 @@ def written(op: Op) -> str | None:
             return op.dst
 
 
-def reads_floats(op: Op) -> str | None:
-    """The buffer that an operation reads as it is. Linear layers read forms, which `last_writer` leads to."""
+def reads_floats(op: Op) -> tuple[str, ...]:
+    """The buffers that an operation reads as they are. Linear layers read forms, which `last_writer` leads to."""
     match op:
         case Norm() | Add() | StoreKV() | Attend() | Logits():
-            return op.src
+            return (op.src,)
+        case Experts():
+            return (op.src, op.shared) if op.shared else (op.src,)
         case _:
-            return None
+            return ()
 
 
 def last_writer(ops: Sequence[Op], reader: int, buffer: str) -> int:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from publican.core.errors import UnsupportedModel
 from publican.executors.native.cpu import dataflow, records
 from publican.executors.native.cpu.buffers import Buffers, FormKey, padded, stride_of
+from publican.executors.native.cpu.mixtures import Mixtures, pack_experts
 from publican.executors.native.cpu.packing import PackedMatrix, Packer, dense_storage
 from publican.executors.native.layout import DenseMatrix, Matrix, QuantizedMatrix
 from publican.executors.native.program import (
@@ -64,6 +64,8 @@ class Lowering:
         ]
         self._packed = list(_pack_all(program.ops, packer))
         self._ops = [packed.op for packed in self._packed]
+        mixtures = [(p.op, len(p.matrices) // 3) for p in self._packed if isinstance(p.op, Experts)]
+        self._mixtures = Mixtures(mixtures, self._buffers, max_tokens, self._form_kind) if mixtures else None
         self._wanted: list[list[FormKey]] = [[] for _ in self._ops]
         self._as_floats = [False] * len(self._ops)
         self._records: list[tuple[int, Any]] = []
@@ -79,8 +81,7 @@ class Lowering:
 
     def _trace(self) -> None:
         for i, packed in enumerate(self._packed):
-            buffer = dataflow.reads_floats(packed.op)
-            if buffer is not None:
+            for buffer in dataflow.reads_floats(packed.op):
                 self._as_floats[dataflow.last_writer(self._ops, i, buffer)] = True
             if isinstance(packed.op, Linear | GatedLinear):
                 for matrix in packed.matrices:
@@ -139,7 +140,11 @@ class Lowering:
                 self._attend(i, op)
             case Logits():
                 self._logits(op, *matrices)
-            case Linear() | Experts():
+            case Experts():
+                assert self._mixtures is not None
+                self._records += self._mixtures.records(op, matrices)
+                self._convert(i, self._wanted[i])
+            case Linear():
                 raise AssertionError("linear layers go by _linears")
 
     def _add(self, kind: int, op: Any) -> None:
@@ -283,9 +288,8 @@ def _pack_all(ops: Iterable[Op], packer: Packer) -> Iterator[_Packed]:
                     tables[int(not tied)] = packer.pack(op.weight)
                 kept.append(_Packed(dataclasses.replace(op, weight=_shape_of(op.weight)), (tables[int(not tied)],)))
             case Experts():
-                raise UnsupportedModel(
-                    "The cpu backend does not know mixtures of experts yet; load the model as GGUF with the llama loader."
-                )
+                # The router's copies go too: only panels are left of it.
+                kept.append(_Packed(dataclasses.replace(op, experts=(), router=op.router[:0]), pack_experts(op, packer)))
             case _:
                 kept.append(_Packed(op))
     for packed in kept:

@@ -14,6 +14,7 @@ MAX_TOP = 4096
 CODES4, CODES8, BF16, F16, F32 = range(5)
 INT8, HALVES = range(2)
 EMBED, NORM, CONVERT, ADD, STORE_KV, LINEAR, GATED, ATTEND, FINAL_NORM = range(9)
+ROUTE, GROUP, SPREAD, EXPERT_GATED, EXPERT_CONVERT, EXPERT_DOWN, COMBINE = range(9, 16)
 GATES = {"silu": 0, "gelu_tanh": 1}
 
 
@@ -133,6 +134,41 @@ class PcpuAttend(ctypes.Structure):
     )
 
 
+class PcpuRouting(ctypes.Structure):
+    _fields_ = (
+        ("num_experts", c_int32),
+        ("num_chosen", c_int32),
+        *((n, c_void_p) for n in ("experts", "weights", "places", "rows", "owners", "starts", "active", "num_active")),
+    )
+
+
+class PcpuRoute(ctypes.Structure):
+    _fields_ = (("scores", PcpuBuffer), ("routing", POINTER(PcpuRouting)), ("normalised", c_int32))
+
+
+class PcpuExpert(ctypes.Structure):
+    _fields_ = (("gated", PcpuGated), ("down", PcpuPart), ("inner", POINTER(PcpuActivation)))
+
+
+class PcpuExperts(ctypes.Structure):
+    _fields_ = (
+        ("experts", POINTER(PcpuExpert)),
+        ("routing", POINTER(PcpuRouting)),
+        ("src", PcpuBuffer),
+        ("spread", PcpuBuffer),
+    )
+
+
+class PcpuCombine(ctypes.Structure):
+    _fields_ = (
+        ("src", PcpuBuffer),
+        ("dst", PcpuBuffer),
+        ("shared", PcpuBuffer),
+        ("scores", PcpuBuffer),
+        ("routing", POINTER(PcpuRouting)),
+    )
+
+
 class PcpuRecord(ctypes.Structure):
     _fields_ = (("kind", c_int32), ("op", c_void_p))
 
@@ -188,6 +224,11 @@ STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     PcpuGated,
     PcpuStoreKV,
     PcpuAttend,
+    PcpuRouting,
+    PcpuRoute,
+    PcpuExpert,
+    PcpuExperts,
+    PcpuCombine,
     PcpuRecord,
     PcpuProgram,
     PcpuCache,

@@ -18,6 +18,8 @@ from publican.executors.native.program import (
     Add,
     Attend,
     Embed,
+    Expert,
+    Experts,
     GatedLinear,
     Linear,
     Logits,
@@ -73,14 +75,15 @@ def _scaled(matrix: Any, k: int) -> Matrix:
 
 
 def make_program(weights: Weights, seed: int = 0, tied: bool = True, style: str = "llama", layers: int = 2) -> Program:
-    """`style`: ``llama``; ``gemma`` has norms on both sides, windows, caps and GELU; ``separate`` has q, k and v apart."""
+    """`style`: ``llama``; ``gemma`` has norms on both sides, windows, caps and GELU; ``separate`` has q, k and v apart;
+    ``mixture`` has experts, and in its last layer one that every row goes through."""
     heads, kv_heads, head_dim, hidden, ffn = (6, 2, 32, 96, 160) if style != "gemma" else (4, 1, 48, 64, 104)
     width = (heads + 2 * kv_heads) * head_dim
     rng = np.random.default_rng(seed)
     angles = np.outer(np.arange(CONTEXT), 1.0 / 1e4 ** (np.arange(head_dim // 2) / (head_dim // 2)))
     rope = RopeTable(np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
     buffers = {
-        "x": hidden, "normed": hidden, "branch": hidden, "qkv": width, "attended": heads * head_dim, "ffn": ffn
+        "x": hidden, "normed": hidden, "branch": hidden, "qkv": width, "attended": heads * head_dim, "ffn": ffn,
     }  # fmt: skip
     shape = heads, kv_heads, head_dim, hidden, ffn
     ops = tuple(_ops(weights, rng, shape, tied, style, layers))
@@ -109,11 +112,27 @@ def _ops(weights: Weights, rng: Any, shape: Any, tied: bool, style: str, layers:
         yield Attend("qkv", "attended", layer, head_dim**-0.5, 20 if gemma and layer else 0, 8.0 if gemma else 0.0)
         yield from _back("attended", weights(rng, hidden, q), gemma, norm(hidden))
         yield Norm("x", "normed", norm(hidden), 1e-5)
+        if style == "mixture":
+            yield from mixture(weights, rng, hidden, "normed", shared=ffn if layer == layers - 1 else 0)
+            yield Add("branch", "x", 0.7)
+            continue
         activation: Any = "gelu_tanh" if gemma else "silu"
         yield GatedLinear("normed", "ffn", weights(rng, ffn, hidden), weights(rng, ffn, hidden), activation)
         yield from _back("ffn", weights(rng, hidden, ffn), gemma, norm(hidden))
     output = table if tied else weights(rng, VOCAB, hidden)
     yield Logits("x", norm(hidden), 1e-5, output, 0.5, 10.0 if gemma else 0.0)
+
+
+def mixture(weights: Weights, rng: Any, hidden: int, src: str, shared: int = 0, activation: Any = "silu") -> Iterator[Op]:
+    """Seven experts of 72, three for each row, into ``branch``; `shared` is the width of one that every row goes through."""
+    if shared:
+        yield GatedLinear(src, "ffn", weights(rng, shared, hidden), weights(rng, shared, hidden), activation)
+        yield Linear("ffn", "branch", weights(rng, hidden, shared))
+    router, gate = (rng.standard_normal(shape).astype(np.float32) for shape in ((7, hidden), hidden))
+    experts = tuple(Expert(weights(rng, 72, hidden), weights(rng, 72, hidden), weights(rng, hidden, 72)) for _ in range(7))
+    normalised = not shared
+    ends: dict[str, Any] = {"shared": "branch", "shared_gate": gate / np.float32(np.sqrt(hidden))} if shared else {}
+    yield Experts(src, "branch", router, experts, 3, 72, normalised, activation, **ends)
 
 
 def _back(src: str, weight: Matrix, gemma: bool, norm: Any) -> Iterator[Op]:

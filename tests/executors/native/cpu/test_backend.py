@@ -42,7 +42,7 @@ def expected_logits(weights: str, style: str, tied: bool, seed: int, count: int)
     return Drive(programs.plain(program_of(weights, style, tied))).step({0: tokens_of(seed, count)}, None)[0]
 
 
-@pytest.mark.parametrize("style", ["llama", "gemma", "separate"])
+@pytest.mark.parametrize("style", ["llama", "gemma", "separate", "mixture"])
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("mode", ["int8", "bf16", "int8 KV"])
 def test_equals_plain(weights: str, style: str, mode: str) -> None:
@@ -58,11 +58,11 @@ def test_equals_plain(weights: str, style: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["int8", "bf16", "int8 KV"])
-@pytest.mark.parametrize("weights", ["mixed", "q4"])
-def test_ragged_batches_equal_one_at_a_time(weights: str, mode: str) -> None:
+@pytest.mark.parametrize(("weights", "style"), [("mixed", "llama"), ("q4", "llama"), ("mixed", "mixture")])
+def test_ragged_batches_equal_one_at_a_time(weights: str, style: str, mode: str) -> None:
     """Bit for bit: chunks of several slots in one step, shared and copied pages, cut tails, beside each alone in one shot."""
     config = CpuConfig(2, activations="bf16" if mode == "bf16" else "int8", kv="int8" if mode == "int8 KV" else "bf16")
-    program = program_of(weights)
+    program = program_of(weights, style)
     texts = {slot: tokens_of(slot, n) for slot, n in enumerate((300, 41, 97))}
     texts[3] = texts[0][:71] + tokens_of(9, 30)  # begins like the first: two whole pages of 32, and a piece
     executor = programs.cpu(program, config)
@@ -101,9 +101,10 @@ def _again(executor: Any, program: Program, config: CpuConfig) -> Any:
     return programs.cpu(program, config)
 
 
+@pytest.mark.parametrize("style", ["llama", "mixture"])
 @pytest.mark.parametrize("num_threads", [1, 2, 3, 8])
-def test_any_number_of_threads_gives_the_same(num_threads: int) -> None:
-    program = program_of("q4")
+def test_any_number_of_threads_gives_the_same(num_threads: int, style: str) -> None:
+    program = program_of("q4", style)
     text = tokens_of(5, 600)
 
     def run(count: int) -> Any:
@@ -136,7 +137,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tiny")
 
 
-@pytest.mark.parametrize("name", [name for name in tiny.MODELS if "moe" not in name and name != "mixtral"])
+@pytest.mark.parametrize("name", tiny.MODELS)
 def test_families_equal_transformers(name: str, folder: Path) -> None:
     class_name, options = tiny.MODELS[name]
     model = tiny.make(class_name, **options)

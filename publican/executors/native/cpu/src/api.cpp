@@ -44,7 +44,8 @@ class Turn {
 };
 
 bool is_rowwise(int kind) {
-    return kind == PCPU_EMBED || kind == PCPU_NORM || kind == PCPU_CONVERT || kind == PCPU_ADD || kind == PCPU_STORE_KV;
+    return kind == PCPU_EMBED || kind == PCPU_NORM || kind == PCPU_CONVERT || kind == PCPU_ADD || kind == PCPU_STORE_KV ||
+           kind == PCPU_ROUTE || kind == PCPU_COMBINE;
 }
 
 // Records that run as one phase: one, or several that go row by row, each item through all of them.
@@ -248,7 +249,8 @@ EXPORT int pcpu_top(PcpuEngine *engine, const float *values, int64_t num_rows, i
 EXPORT int64_t pcpu_sizeof(const char *name) {
 #define SIZE(T) if (!strcmp(name, #T)) return sizeof(T);
     SIZE(PcpuSegment) SIZE(PcpuMatrix) SIZE(PcpuBuffer) SIZE(PcpuActivation) SIZE(PcpuEmbed) SIZE(PcpuNorm) SIZE(PcpuConvert)
-    SIZE(PcpuAdd) SIZE(PcpuPart) SIZE(PcpuLinear) SIZE(PcpuGated) SIZE(PcpuStoreKV) SIZE(PcpuAttend) SIZE(PcpuRecord)
+    SIZE(PcpuAdd) SIZE(PcpuPart) SIZE(PcpuLinear) SIZE(PcpuGated) SIZE(PcpuStoreKV) SIZE(PcpuAttend)
+    SIZE(PcpuRouting) SIZE(PcpuRoute) SIZE(PcpuExpert) SIZE(PcpuExperts) SIZE(PcpuCombine) SIZE(PcpuRecord)
     SIZE(PcpuProgram) SIZE(PcpuCache) SIZE(PcpuBatch) SIZE(PcpuSource)
 #undef SIZE
     return -1;

@@ -106,6 +106,41 @@ bool ok(const PcpuAttend &a, const PcpuCache &c) {
     return (!a.dst.data || (ok_buffer(a.dst) && a.dst.width >= width)) && ok_pieces(a.num_forms, a.forms, width);
 }
 
+bool ok_routing(const PcpuRouting *r) {
+    return r && r->num_chosen > 0 && r->num_chosen <= r->num_experts && r->experts && r->weights && r->places && r->rows &&
+           r->owners && r->starts && r->active && r->num_active;
+}
+
+bool ok(const PcpuRoute &r) { return ok_routing(r.routing) && ok_buffer(r.scores) && r.scores.width >= r.routing->num_experts; }
+
+// What an expert's layers have in common with those of all rows; its shape is that of the first expert.
+bool ok_expert(const PcpuExperts &m, const PcpuExpert &e, const PcpuExpert &first) {
+    if (!ok(e.gated) || !ok_product(e.down.matrix, e.down.x, e.down.src) || e.down.bias || e.down.add || e.down.column) return false;
+    const PcpuMatrix &gate = *e.gated.gate, &down = *e.down.matrix;
+    if (gate.num_outputs != first.gated.gate->num_outputs || down.num_outputs != first.down.matrix->num_outputs) return false;
+    if (!ok_buffer(e.down.dst) || e.down.dst.width != down.num_outputs) return false;
+    for (const PcpuActivation *x : {e.gated.gate_x, e.gated.up_x}) {
+        if (x && !ok_forms(1, &x, m.src.stride)) return false;
+    }
+    const bool floats = reads_floats(gate) || reads_floats(*e.gated.up);
+    if (floats && !(ok_buffer(m.spread) && m.spread.stride == m.src.stride)) return false;
+    return !e.inner || (e.gated.dst.data && ok_forms(1, &e.inner, e.gated.dst.stride));
+}
+
+bool ok(const PcpuExperts &m) {
+    if (!m.experts || !ok_routing(m.routing) || !ok_buffer(m.src)) return false;
+    for (int i = 0; i < m.routing->num_experts; i++) {
+        if (!ok_expert(m, m.experts[i], m.experts[0])) return false;
+    }
+    return true;
+}
+
+bool ok(const PcpuCombine &c) {
+    if (!ok_routing(c.routing) || !ok_buffer(c.src) || !ok_buffer(c.dst) || c.src.stride != c.dst.stride) return false;
+    if (!c.shared.data) return true;
+    return ok_buffer(c.shared) && c.shared.stride == c.dst.stride && ok_buffer(c.scores) && c.scores.width > c.routing->num_experts;
+}
+
 bool ok_record(const PcpuRecord &r, const PcpuCache &cache) {
     if (!r.op) return false;
     switch (r.kind) {
@@ -124,9 +159,18 @@ bool ok_record(const PcpuRecord &r, const PcpuCache &cache) {
         case PCPU_LINEAR: return ok(*(const PcpuLinear *)r.op);
         case PCPU_GATED: return ok(*(const PcpuGated *)r.op);
         case PCPU_ATTEND: return ok(*(const PcpuAttend *)r.op, cache);
+        case PCPU_ROUTE: return ok(*(const PcpuRoute *)r.op);
+        case PCPU_GROUP:
+        case PCPU_SPREAD:
+        case PCPU_EXPERT_GATED:
+        case PCPU_EXPERT_CONVERT:
+        case PCPU_EXPERT_DOWN: return ok(*(const PcpuExperts *)r.op);
+        case PCPU_COMBINE: return ok(*(const PcpuCombine *)r.op);
         default: return false;
     }
 }
+
+bool is_of_experts(int kind) { return kind >= PCPU_GROUP && kind <= PCPU_EXPERT_DOWN; }
 
 bool ok_cache(const PcpuCache &c) {
     if (c.num_kv_heads < 1 || c.head_dim < 1 || c.head_dim > kMaxHeadDim || c.num_layers < 1) return false;
@@ -189,7 +233,10 @@ int hidden_width(const PcpuProgram &program) {
 PcpuError check_program(const PcpuProgram &program, const PcpuCache &cache) {
     if (!program.records || program.num_records < 0 || !ok_cache(cache)) return PCPU_BAD_RECORD;
     for (int i = 0; i < program.num_records; i++) {
-        if (!ok_record(program.records[i], cache)) return PCPU_BAD_RECORD;
+        const PcpuRecord &r = program.records[i];
+        // The records of a mixture share one structure, with many experts to look at.
+        if (i && r.op == program.records[i - 1].op && is_of_experts(r.kind) && is_of_experts(program.records[i - 1].kind)) continue;
+        if (!ok_record(r, cache)) return PCPU_BAD_RECORD;
     }
     return PCPU_OK;
 }

@@ -21,6 +21,7 @@ namespace PCPU_VARIANT {
 #include "tiles.h"
 #include "rowwise.h"
 #include "matmul.h"
+#include "mixture.h"
 #include "rope.h"
 #include "attention.h"
 #include "top.h"
@@ -48,6 +49,13 @@ const Kernels *JOIN(kernels_, PCPU_VARIANT)() {
             {gated_pairs, gated},
             {attend_items, attend},
             {final_rows, final_norm},
+            {token_rows, route},
+            {group_phase, group},
+            {place_rows, spread},
+            {expert_gated_phase, expert_gated},
+            {place_rows, convert_inner},
+            {expert_down_phase, expert_down},
+            {token_rows, combine},
         },
         top,
     };

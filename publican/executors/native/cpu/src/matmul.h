@@ -128,20 +128,27 @@ INLINE void gated_panel(const PcpuGated &g, int64_t panel, int64_t row, int rows
     }
 }
 
+// An item for some rows: into dst, and into the form that the next layer reads.
+INLINE void gated_item(const PcpuGated &g, int64_t item, int64_t row, int rows, bool first_tile) {
+    alignas(64) float values[kMaxRows * 32];
+    gated_panel(g, 2 * item, row, rows, first_tile, values);
+    gated_panel(g, 2 * item + 1, row, rows, first_tile, values + 16);
+    for (int r = 0; r < rows; r++) {
+        if (g.dst.data) {
+            float *out = row_of(g.dst, row + r) + item * 32;
+            store(out, load(values + r * 32));
+            store(out + 16, load(values + r * 32 + 16));
+        }
+        if (g.form) write_piece(values + r * 32, *g.form, row + r, (int)item * 32, 32);
+    }
+}
+
+INLINE int64_t gated_block(const PcpuGated &g) {
+    return rows_per_block(g.gate->num_inputs, g.gate_x && g.gate_x->form == PCPU_INT8);
+}
+
 inline void gated(const void *op, const Step &step, int64_t first, int64_t end) {
     const auto &g = *(const PcpuGated *)op;
-    const int64_t block = rows_per_block(g.gate->num_inputs, g.gate_x && g.gate_x->form == PCPU_INT8);
-    for_tiles({first, end}, step.batch->num_tokens, block, [&](int64_t item, int64_t row, int rows, bool first_tile) INLINE_BODY {
-        alignas(64) float values[kMaxRows * 32];
-        gated_panel(g, 2 * item, row, rows, first_tile, values);
-        gated_panel(g, 2 * item + 1, row, rows, first_tile, values + 16);
-        for (int r = 0; r < rows; r++) {
-            if (g.dst.data) {
-                float *out = row_of(g.dst, row + r) + item * 32;
-                store(out, load(values + r * 32));
-                store(out + 16, load(values + r * 32 + 16));
-            }
-            if (g.form) write_piece(values + r * 32, *g.form, row + r, (int)item * 32, 32);
-        }
-    });
+    for_tiles({first, end}, step.batch->num_tokens, gated_block(g), [&](int64_t item, int64_t row, int rows, bool first_tile)
+                  INLINE_BODY { gated_item(g, item, row, rows, first_tile); });
 }

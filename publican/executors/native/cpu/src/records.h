@@ -75,7 +75,14 @@ enum PcpuKind {
     PCPU_GATED = 6,
     PCPU_ATTEND = 7,
     PCPU_FINAL_NORM = 8,
-    PCPU_NUM_KINDS = 9,
+    PCPU_ROUTE = 9,
+    PCPU_GROUP = 10,
+    PCPU_SPREAD = 11,
+    PCPU_EXPERT_GATED = 12,
+    PCPU_EXPERT_CONVERT = 13,
+    PCPU_EXPERT_DOWN = 14,
+    PCPU_COMBINE = 15,
+    PCPU_NUM_KINDS = 16,
 };
 
 // dst[m] = scale * table[token of m]. Either `table` (packed) or `rows` (row-major, dense) is set.
@@ -162,6 +169,52 @@ struct PcpuAttend {
     int32_t window;
     float scale;
     float softcap;
+};
+
+// Which experts each row goes through, and which rows each expert has. A *place* is one row in one expert; those of an expert
+// are neighbours, in the order of their rows. Written in every layer by PCPU_ROUTE (experts, weights) and PCPU_GROUP (the rest).
+struct PcpuRouting {
+    int32_t num_experts;
+    int32_t num_chosen;
+    int32_t *experts;          // [max_tokens][num_chosen], the likeliest first
+    float *weights;            // [max_tokens][num_chosen]
+    int32_t *places;           // [max_tokens][num_chosen]
+    int32_t *rows, *owners;    // [max_tokens * num_chosen], the row and the expert of each place
+    int32_t *starts;           // [num_experts + 1], first place of each expert
+    int32_t *active;           // [num_experts], those that have rows, in order
+    int32_t *num_active;       // [1]
+};
+
+// PCPU_ROUTE: a row of scores becomes probabilities, and the best of them are chosen, the lower number first among equals.
+struct PcpuRoute {
+    struct PcpuBuffer scores;  // num_experts numbers, and perhaps one behind them, which is left alone
+    const struct PcpuRouting *routing;
+    int32_t normalised;        // the weights of a row's experts add up to one
+};
+
+// One expert. Its buffers and forms have a row for each place; only gathers are its own, memory is every expert's.
+struct PcpuExpert {
+    struct PcpuGated gated;
+    struct PcpuPart down;
+    const struct PcpuActivation *inner;  // the form that `down` reads, where `gated` cannot leave it behind; or null
+};
+
+// PCPU_SPREAD (rows of src to the forms that gate and up read, at each place), PCPU_EXPERT_GATED, PCPU_EXPERT_CONVERT (to
+// `inner`) and PCPU_EXPERT_DOWN, one after another with the same structure; PCPU_GROUP needs nothing but its routing.
+struct PcpuExperts {
+    const struct PcpuExpert *experts;  // [num_experts], all of one shape
+    const struct PcpuRouting *routing;
+    struct PcpuBuffer src;
+    struct PcpuBuffer spread;  // data is null where no gate or up reads floats
+};
+
+// dst[m] = sum of weight * src[place] over the places of row m, plus sigmoid(scores[m][num_experts]) * shared[m].
+struct PcpuCombine {
+    struct PcpuBuffer src;     // a row for each place
+    struct PcpuBuffer dst;
+    struct PcpuBuffer shared;  // may be dst; data is null for none
+    struct PcpuBuffer scores;
+    const struct PcpuRouting *routing;
 };
 
 struct PcpuRecord {
