@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import cached_property
 
 from publican.core.request import Tool
 from publican.host.answers import json_text
-from publican.host.answers.formats.format import Call, Sink, random_id
+from publican.host.answers.formats.format import Call, Sink
+from publican.host.answers.formats.marked import MarkedFormat
 from publican.host.answers.formats.values import ValueStyle
 from publican.host.answers.lark import Lark
 from publican.host.answers.literals import parse_literal, skip_literal
@@ -19,22 +20,23 @@ _VALUES = ValueStyle(":", ",", ":", ("true", "false", "null"), _QUOTE)
 _NAME = re.compile(r"[\w.:/-]{1,128}")
 
 
-class GemmaFormat:
-    """Follows `CallFormat`. No text is escaped: its quotes are tokens of their own."""
-
-    name = "gemma4"
-    signs = (_OPEN,)
-    opens = (_OPEN,)
-    marks = (_OPEN, _CLOSE, _QUOTE)
-    bare = False
+class GemmaFormat(MarkedFormat):
+    """No text is escaped: its quotes are tokens of their own."""
 
     def __init__(self) -> None:
-        self._opening, self._closing = Marks((_OPEN,)), Marks((_CLOSE,))
-        self._behind_name = Marks(("{", _CLOSE))
-        self._behind_key = Marks((":", "}", _CLOSE))
+        super().__init__("gemma4", (_OPEN,), (_OPEN,), (_CLOSE,))
 
-    def call_id(self, name: str, index: int) -> str:
-        return random_id(name, index)
+    @property
+    def marks(self) -> tuple[str, ...]:
+        return (_OPEN, _CLOSE, _QUOTE)
+
+    @cached_property
+    def _behind_name(self) -> Marks:
+        return Marks(("{", _CLOSE))
+
+    @cached_property
+    def _behind_key(self) -> Marks:
+        return Marks((":", "}", _CLOSE))
 
     def read(self, source: Source, sink: Sink) -> Step[bool]:
         num_calls = 0
@@ -79,15 +81,12 @@ class GemmaFormat:
         sink.end()
         return True
 
-    def write(self, calls: Sequence[Call]) -> str:
-        return "".join(f"{_OPEN}call:{call.name}{{{_VALUES.arguments(call.arguments)}}}{_CLOSE}" for call in calls)
+    def _written(self, call: Call, index: int) -> str:
+        return f"{_OPEN}call:{call.name}{{{_VALUES.arguments(call.arguments)}}}{_CLOSE}"
 
-    def demand(self, lark: Lark, tools: Sequence[Tool], most: int) -> str:
-        return lark.several(lark.one_of([self._demand_one(lark, tool) for tool in tools]), "", most)
-
-    def _demand_one(self, lark: Lark, tool: Tool) -> str:
+    def _demanded(self, lark: Lark, tool: Tool) -> str:
         head, arguments = lark.text(f"{_OPEN}call:{tool.name}{{"), _VALUES.demand_arguments(lark, tool)
-        return lark.rule(lark.sequence(head, arguments, lark.text("}" + _CLOSE)))
+        return lark.sequence(head, arguments, lark.text("}" + _CLOSE))
 
 
 def _as_json(text: str) -> str:

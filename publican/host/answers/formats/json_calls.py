@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from publican.core.request import Tool
 from publican.host.answers import json_text
-from publican.host.answers.formats.format import Call, Sink, random_id
+from publican.host.answers.formats.format import Call, Sink
+from publican.host.answers.formats.marked import MarkedFormat
 from publican.host.answers.lark import Lark
 from publican.host.answers.literals import parse_literal
 from publican.host.answers.marks import Marks
@@ -22,55 +21,23 @@ _OTHERS = ("type", "id", "tool_call_id")
 _EXPECTED = (*_NAMES, *_ARGUMENTS, *_OTHERS)
 
 
-@dataclass(frozen=True)
-class JsonFormat:
-    """Follows `CallFormat`. What is written is ``before``, the calls with ``between`` between them, and ``after``; a call is
-    ``head``, its name, ``middle``, its arguments, and ``}``.
+@dataclass(frozen=True, kw_only=True)
+class JsonFormat(MarkedFormat):
+    """Written, a call is ``head``, its name, ``middle``, its arguments, and ``}``."""
 
-    Attributes:
-        opens, closes: marks around calls as they are read: more forgiving than what is written.
-    """
-
-    name: str
-    signs: tuple[str, ...]
-    opens: tuple[str, ...]
-    closes: tuple[str, ...]
-    before: str
-    between: str
-    after: str
     head: str = '{"name": "'
     middle: str = '", "arguments": '
-    bare: bool = False
-    call_id: Callable[[str, int], str] = random_id
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        return (*self.opens, *self.closes)
-
-    @cached_property
-    def _opening(self) -> Marks:
-        return Marks(self.opens)
-
-    @cached_property
-    def _closing(self) -> Marks:
-        return Marks(self.closes)
 
     def read(self, source: Source, sink: Sink) -> Step[bool]:
         mark = yield from source.one_of(self._opening)
         return (yield from read_json_calls(source, sink, self._closing, careful=not mark))
 
-    def write(self, calls: Sequence[Call]) -> str:
-        items = (f"{self.head}{_inside(call.name)}{self.middle}{json_text.dump(dict(call.arguments))}}}" for call in calls)
-        return self.before + self.between.join(items) + self.after
+    def _written(self, call: Call, index: int) -> str:
+        return f"{self.head}{_inside(call.name)}{self.middle}{json_text.dump(dict(call.arguments))}}}"
 
-    def demand(self, lark: Lark, tools: Sequence[Tool], most: int) -> str:
-        call = lark.one_of([self._demand_one(lark, tool) for tool in tools])
-        calls = lark.several(call, lark.text(self.between), most)
-        return lark.sequence(lark.text(self.before), calls, lark.text(self.after))
-
-    def _demand_one(self, lark: Lark, tool: Tool) -> str:
+    def _demanded(self, lark: Lark, tool: Tool) -> str:
         head = lark.text(self.head + _inside(tool.name) + self.middle)
-        return lark.rule(f'{head} {lark.json(arguments_schema(tool))} "}}"')
+        return f'{head} {lark.json(arguments_schema(tool))} "}}"'
 
 
 def _inside(name: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from publican.core.request import Tool
 from publican.host.answers import json_text
-from publican.host.answers.formats.format import Call, Sink, random_id
+from publican.host.answers.formats.format import Call, Sink
+from publican.host.answers.formats.marked import MarkedFormat
 from publican.host.answers.lark import Lark
 from publican.host.answers.marks import Marks
 from publican.host.answers.schema import arguments_schema
@@ -19,10 +19,9 @@ _NAME = re.compile(r"[\w.:/-]{1,128}")
 _MAX_PARTS = 4
 
 
-@dataclass(frozen=True)
-class NamedFormat:
-    """Follows `CallFormat`. What is written is ``before``, the calls with ``between`` between them, and ``after``; a call is
-    ``head``, its name, ``middle``, its arguments and ``tail``.
+@dataclass(frozen=True, kw_only=True)
+class NamedFormat(MarkedFormat):
+    """Written, a call is ``head``, its name, ``middle``, its arguments and ``tail``.
 
     Attributes:
         opens, name_ends, closes: what is read as the beginning of a call, the end of its name, and its end; several of the
@@ -33,30 +32,17 @@ class NamedFormat:
         fence: what may stand on both sides of the arguments, besides.
     """
 
-    name: str
-    signs: tuple[str, ...]
-    opens: tuple[str, ...]
     name_ends: tuple[str, ...]
-    closes: tuple[str, ...]
     head: str
     middle: str
     tail: str = ""
-    before: str = ""
-    between: str = ""
-    after: str = ""
     typed: bool = False
     numbered: bool = False
     fence: str = ""
-    call_id: Callable[[str, int], str] = random_id
-    bare: bool = False
 
     @property
     def marks(self) -> tuple[str, ...]:
         return (*self.opens, *self.name_ends, *self.closes, *filter(None, (self.fence,)))
-
-    @cached_property
-    def _opening(self) -> Marks:
-        return Marks(self.opens)
 
     @cached_property
     def _closing(self) -> Marks:
@@ -106,20 +92,11 @@ class NamedFormat:
         name = parts[1 if self.typed and len(parts) > 1 else 0]
         return re.sub(r":\d+$", "", name).removeprefix("functions.") if self.numbered else name
 
-    def write(self, calls: Sequence[Call]) -> str:
-        written = (
-            f"{self.head}{call.name}{f':{index}' if self.numbered else ''}{self.middle}"
-            f"{json_text.dump(dict(call.arguments))}{self.tail}"
-            for index, call in enumerate(calls)
-        )
-        return self.before + self.between.join(written) + self.after
+    def _written(self, call: Call, index: int) -> str:
+        number = f":{index}" if self.numbered else ""
+        return f"{self.head}{call.name}{number}{self.middle}{json_text.dump(dict(call.arguments))}{self.tail}"
 
-    def demand(self, lark: Lark, tools: Sequence[Tool], most: int) -> str:
-        call = lark.one_of([self._demand_one(lark, tool) for tool in tools])
-        calls = lark.several(call, lark.text(self.between), most)
-        return lark.sequence(lark.text(self.before), calls, lark.text(self.after))
-
-    def _demand_one(self, lark: Lark, tool: Tool) -> str:
+    def _demanded(self, lark: Lark, tool: Tool) -> str:
         number = f"{lark.text(':')} {lark.pattern('[0-9]{1,3}')}" if self.numbered else ""
         head, middle, tail = lark.text(self.head + tool.name), lark.text(self.middle), lark.text(self.tail)
-        return lark.rule(lark.sequence(head, number, middle, lark.json(arguments_schema(tool)), tail))
+        return lark.sequence(head, number, middle, lark.json(arguments_schema(tool)), tail)

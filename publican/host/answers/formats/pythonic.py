@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from publican.core.request import Tool
 from publican.host.answers import json_text
-from publican.host.answers.formats.format import Call, Sink, random_id
+from publican.host.answers.formats.format import Call, Sink
+from publican.host.answers.formats.marked import MarkedFormat
 from publican.host.answers.formats.values import ValueStyle
 from publican.host.answers.lark import Lark
 from publican.host.answers.literals import PYTHON_QUOTES, parse_literal, skip_literal
-from publican.host.answers.marks import Marks
 from publican.host.answers.schema import properties
 from publican.host.answers.source import Source, Step
 
@@ -23,37 +21,11 @@ PYTHON = ValueStyle("=", ", ", ": ", ("True", "False", "None"))
 PYTHON_WITH_JSON_WORDS = ValueStyle("=", ", ", ": ", ("true", "false", "null"))
 
 
-@dataclass(frozen=True)
-class PythonFormat:
-    """Follows `CallFormat`. What is written is ``before``, the calls with ``between`` between them, and ``after``.
+@dataclass(frozen=True, kw_only=True)
+class PythonFormat(MarkedFormat):
+    """`values` is how arguments are written. A bare format is a list of calls without a mark."""
 
-    Attributes:
-        bare: whether a list of calls may begin an answer without a mark.
-        values: how arguments are written.
-    """
-
-    name: str
-    signs: tuple[str, ...]
-    opens: tuple[str, ...]
-    closes: tuple[str, ...]
-    before: str
-    between: str
-    after: str
-    bare: bool = False
     values: ValueStyle = PYTHON
-    call_id: Callable[[str, int], str] = random_id
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        return (*self.opens, *self.closes)
-
-    @cached_property
-    def _opening(self) -> Marks:
-        return Marks(self.opens)
-
-    @cached_property
-    def _closing(self) -> Marks:
-        return Marks(self.closes)
 
     def read(self, source: Source, sink: Sink) -> Step[bool]:
         mark = yield from source.one_of(self._opening)
@@ -106,17 +78,11 @@ class PythonFormat:
                 sink.end()
                 return True
 
-    def write(self, calls: Sequence[Call]) -> str:
-        written = (f"{call.name}({self.values.arguments(call.arguments)})" for call in calls)
-        return self.before + self.between.join(written) + self.after
+    def _written(self, call: Call, index: int) -> str:
+        return f"{call.name}({self.values.arguments(call.arguments)})"
 
-    def demand(self, lark: Lark, tools: Sequence[Tool], most: int) -> str:
-        calls = lark.several(lark.one_of([self._demand_one(lark, t) for t in tools]), lark.text(self.between), most)
-        return lark.sequence(lark.text(self.before), calls, lark.text(self.after))
-
-    def _demand_one(self, lark: Lark, tool: Tool) -> str:
-        head = lark.text(f"{tool.name}(")
-        return lark.rule(lark.sequence(head, self.values.demand_arguments(lark, tool), lark.text(")")))
+    def _demanded(self, lark: Lark, tool: Tool) -> str:
+        return lark.sequence(lark.text(f"{tool.name}("), self.values.demand_arguments(lark, tool), lark.text(")"))
 
 
 def _read_name(source: Source) -> Step[str | None]:

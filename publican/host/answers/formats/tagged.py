@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from publican.core.request import Tool
 from publican.host.answers import json_text
-from publican.host.answers.formats.format import Call, Sink, random_id
+from publican.host.answers.formats.format import Call, Sink
+from publican.host.answers.formats.marked import MarkedFormat
 from publican.host.answers.lark import Lark
 from publican.host.answers.literals import parse_literal
 from publican.host.answers.marks import Marks
@@ -20,35 +21,25 @@ from publican.host.answers.source import Source, Step
 _NAME = re.compile(r"[\w.:/-]{1,128}")
 
 
-@dataclass(frozen=True)
-class TaggedFormat:
-    """Follows `CallFormat`. Written, a call is
+@dataclass(frozen=True, kw_only=True)
+class TaggedFormat(MarkedFormat):
+    """Written, a call is
 
         call_open NAME name_end (key_open KEY key_end VALUE value_end)* call_close
-
-    with ``before`` and ``after`` around all calls and ``between`` between them.
 
     Attributes:
         sections: marks that may stand around calls; read over.
         typed_keys: what is written behind a key says whether the value is text (DeepSeek V3.2): the text's way, and the other.
     """
 
-    name: str
-    signs: tuple[str, ...]
-    opens: tuple[str, ...]
     sections: tuple[str, ...]
-    before: str
     call_open: str
     name_end: str
     key_open: str
     key_end: str
     value_end: str
     call_close: str
-    between: str
-    after: str
     typed_keys: tuple[str, str] | None = None
-    call_id: Callable[[str, int], str] = random_id
-    bare: bool = False
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -166,10 +157,7 @@ class TaggedFormat:
 
     # --- writing
 
-    def write(self, calls: Sequence[Call]) -> str:
-        return self.before + self.between.join(map(self._write_one, calls)) + self.after
-
-    def _write_one(self, call: Call) -> str:
+    def _written(self, call: Call, index: int) -> str:
         values = (
             f"{self._key_head(key, isinstance(value, str))}{value if isinstance(value, str) else json_text.dump(value)}"
             f"{self.value_end}"
@@ -181,11 +169,7 @@ class TaggedFormat:
         way = self.typed_keys[0 if is_text else 1] if self.typed_keys else ""
         return f"{self.key_open}{key}{way}{self.key_end}"
 
-    def demand(self, lark: Lark, tools: Sequence[Tool], most: int) -> str:
-        calls = lark.several(lark.one_of([self._demand_one(lark, t) for t in tools]), lark.text(self.between), most)
-        return lark.sequence(lark.text(self.before), calls, lark.text(self.after))
-
-    def _demand_one(self, lark: Lark, tool: Tool) -> str:
+    def _demanded(self, lark: Lark, tool: Tool) -> str:
         must = required(tool)
         values = [
             value if key in must else f"({value})?"
@@ -193,7 +177,7 @@ class TaggedFormat:
             if (value := self._demand_value(lark, key, parameter_schema(tool, key)))
         ]
         head = lark.text(self.call_open + tool.name + self.name_end)
-        return lark.rule(lark.sequence(head, *values, lark.text(self.call_close)))
+        return lark.sequence(head, *values, lark.text(self.call_close))
 
     def _demand_value(self, lark: Lark, key: str, schema: Mapping[str, Any]) -> str:
         kinds = types_of(schema)
