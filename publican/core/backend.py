@@ -44,6 +44,7 @@ class Status:
     """What goes on right now, for health checks and people. Cheap to ask for: every answer is labelled with the card's name.
 
     `num_slots` answers can be computed at once; 0 where nobody knows. `card` is the loaded model's; None if none is.
+    Of `num_guessed` tokens that were guessed before they were computed, `num_true` came true.
     """
 
     healthy: bool
@@ -53,6 +54,8 @@ class Status:
     kv_used: float = 0.0
     num_slots: int = 0
     card: ModelCard | None = None
+    num_guessed: int = 0
+    num_true: int = 0
 
 
 @dataclass(frozen=True, slots=True)
