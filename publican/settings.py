@@ -71,6 +71,9 @@ class Settings(BaseModel):
     speculate: Literal["auto", "ngram", "off"] = Field(
         "auto", description="Guess what a text repeats, so that a step may give several tokens; changes no answer."
     )
+    draft_model: str = Field(
+        "", description="A smaller model with the same tokens (a name or a path) that guesses for the model, where that pays."
+    )
     quality: bool = Field(False, description="Slower, more exact arithmetic where the engine has the choice.")
     target_ms: float = Field(
         60.0, ge=1, le=10_000, description="How much longer a step may take for new prompts while others are being answered."

@@ -94,6 +94,10 @@ class Metrics(Collector):
         yield GaugeMetricFamily("publican_requests_running", "Answers being computed.", value=status.num_running)
         yield GaugeMetricFamily("publican_requests_waiting", "Answers that wait for room.", value=status.num_waiting)
         yield GaugeMetricFamily("publican_kv_cache_used_ratio", "Share of the KV cache in use.", value=status.kv_used)
+        yield CounterMetricFamily(
+            "publican_tokens_guessed", "Tokens guessed before they were computed.", value=status.num_guessed
+        )
+        yield CounterMetricFamily("publican_tokens_guessed_true", "Those of them that came true.", value=status.num_true)
 
     def _tokens(self) -> Iterator[Metric]:
         share = self._num_cached_tokens / self._num_prompt_tokens if self._num_prompt_tokens else 0.0

@@ -24,10 +24,12 @@ from publican.cli.serve import load_options
 from publican.core.errors import ModelNotFound, OutOfMemory, SettingsError
 from publican.core.model import Checkpoint
 from publican.hardware.machine import Machine, described_machine, read_this_machine
+from publican.hardware.plan import beside
 from publican.hardware.shapes import SHAPES, shape_of
 from publican.hardware.sizes import parse_size, parse_sizes
 from publican.host.available import available, available_for_headers
 from publican.host.choose import Available, choose
+from publican.host.draft import Draft, settle_with
 from publican.host.fit import engine_of
 from publican.host.fit_records import Record, read_records, remember
 from publican.host.fit_report import make_report
@@ -54,6 +56,7 @@ _SETTINGS = (
     "alpha",
     "rope_factor",
     "rope_scaling",
+    "draft_model",
     "quality",
 )
 _DOES_NOT_FIT = 1
@@ -103,8 +106,13 @@ def command(model: str | None, **flags: Any) -> None:
     shaped, here, is_here = _model(model, values, own, network, machine)
     if elsewhere is not None:
         here = _anything(here.native_objection, machine, here.is_gguf)
+    draft = _draft(shaped, here, values, machine)
+    if draft is not None:
+        machine = beside(machine, draft.fit.plan)
     chosen = choose(options.loader, options.backend, here)
     report = make_report(shaped, chosen, options, usable(machine, chosen, here))
+    if draft is not None:
+        report = replace(report, decisions=(*report.decisions, draft.decision))
     if report.refusal:
         report = replace(report, instead=_instead(shaped, here, options, machine))
     disk_free = None if is_here else _disk_free(models_dir(values))
@@ -114,6 +122,16 @@ def command(model: str | None, **flags: Any) -> None:
         print_report(report, disk_free, console)
     if not report.fits:
         sys.exit(_DOES_NOT_FIT)
+
+
+def _draft(model: ShapedModel, here: Available, values: Settings, machine: Machine) -> Draft | None:
+    """The draft model that would lie beside it; None if there is none, or no room for both."""
+    if not values.draft_model:
+        return None
+    try:
+        return settle_with(_stored(values.draft_model, values), model, here, load_options(values), machine)[2]
+    except OutOfMemory:
+        return None
 
 
 def _instead(model: ShapedModel, here: Available, options: LoadOptions, machine: Machine) -> str:
@@ -191,6 +209,8 @@ def _checked(asked: str | None, values: Settings, options: LoadOptions, read: Ca
         return read_records(folder)
     stored = _stored(asked, values)
     library = ModelLibrary(folder, options, WorkerPort, values.max_queue, read)
+    if values.draft_model:
+        library.add_draft(values.draft_model, _stored(values.draft_model, values))
     with show.loading(stored.name) as progress:
         record = asyncio.run(check(library, stored, options, progress))
     remember(folder, record)

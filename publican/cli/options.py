@@ -16,7 +16,7 @@ from publican import settings
 
 Command = Callable[..., None]
 
-_ALSO = {"kv_type": "--cache-type"}
+_ALSO = {"kv_type": ("--cache-type",), "draft_model": ("--model-draft", "-md")}
 """Second names of flags: what people know them as."""
 
 
@@ -42,7 +42,7 @@ def _option(name: str, info: FieldInfo) -> Callable[[Command], Command]:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=help)
     if name == "cors_origins":
         return click.option(flag, name, multiple=True, metavar="ORIGIN", help=help)
-    flags = (flag, _ALSO[name]) if name in _ALSO else (flag,)
+    flags = (flag, *_ALSO.get(name, ()))
     return click.option(*flags, name, default=None, type=click.Choice(choices) if choices else kind, help=help)
 
 

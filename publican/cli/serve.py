@@ -106,6 +106,8 @@ def _what_to_serve(values: Settings) -> tuple[Library, str]:
     library = ModelLibrary(folder, options, make_port, values.max_queue, machine, puller)
     stored = find_or_fetch(values.model, library.folder)
     library.add(stored)
+    if values.draft_model:
+        library.add_draft(values.draft_model, find_or_fetch(values.draft_model, library.folder))
     return library, stored.name
 
 
@@ -122,6 +124,7 @@ def load_options(values: Settings) -> LoadOptions:
         rope=RopeWish(values.alpha, values.rope_factor, values.rope_scaling),
         kv_type=values.kv_type,
         speculate=values.speculate,
+        draft_model=values.draft_model,
         quality=values.quality,
         target_ms=values.target_ms,
         chat_template=values.chat_template,

@@ -244,6 +244,11 @@ def _host_bytes(engine: EngineName, spec: ModelSpec, load: Load) -> int:
             return _WORKER_BYTES + vocabulary + _table_bytes(spec, load)
 
 
+def shared_bytes(engine: EngineName, spec: ModelSpec) -> int:
+    """Of `Needs.host_bytes`, what a second model in the same process does not need again."""
+    return _WORKER_BYTES + _BYTES_PER_TOKEN * spec.vocab_size + (_TORCH_BYTES if engine == "cuda" else 0)
+
+
 def _table_bytes(spec: ModelSpec, load: Load) -> int:
     """Cosines and sines, float32, for every position of one context."""
     return 4 * spec.rope.dim * load.context_len * (1 if spec.local_rope is None else 2)

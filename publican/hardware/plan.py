@@ -141,6 +141,16 @@ def without(machine: Machine, plan: Plan) -> Machine:
     return replace(machine, available_bytes=available, gpus=gpus)
 
 
+def beside(machine: Machine, plan: Plan) -> Machine:
+    """`machine` as it will be for another model when that of `plan` has been loaded and works."""
+    taken: dict[str, int] = {}
+    for share in plan.shares:
+        taken[share.device.name] = taken.get(share.device.name, 0) + share.total_bytes
+    gpus = tuple(replace(gpu, free_bytes=max(0, gpu.free_bytes - taken.get(_name(gpu), 0))) for gpu in machine.gpus)
+    in_memory = sum(share.total_bytes for share in plan.shares if not share.device.is_gpu)
+    return replace(machine, available_bytes=max(0, machine.available_bytes - in_memory), gpus=gpus)
+
+
 def place(needs: Needs, load: Load, devices: Devices, cut: Cut = Cut()) -> Plan:
     """Divide as the engine does it, on as few GPUs as will do.
 

@@ -15,12 +15,14 @@ from publican.host.options import KVType, LoadOptions
 
 _SHORTEST_CONTEXT, _LONGEST_CONTEXT = 64, 1 << 24
 _MOST_LAYERS = 10_000
+_LONGEST_NAME = 1_000
 _CONTEXT = ("context_len", "ctx_size", "n_ctx", "max_seq_len")
 _ALPHA = ("alpha", "alpha_value", "rope_alpha")
 _FACTOR = ("rope_factor", "compress_pos_emb")
 _CACHE = ("kv_type", "cache_type", "cache_mode")
 _LAYERS = ("gpu_layers", "n_gpu_layers")
 _SPLIT = ("gpu_split",)
+_DRAFT = ("draft_model", "model_draft", "draft_model_name")
 _CACHE_TYPES: Mapping[str, KVType] = {
     **dict.fromkeys(("f16", "fp16"), "auto"),  # sixteen bits, of whatever kind an engine has
     **dict.fromkeys(("q8", "q8_0", "fp8", "8"), "q8"),
@@ -51,6 +53,7 @@ def with_asked(options: LoadOptions, asked: Mapping[str, Any]) -> LoadOptions:
         gpu_layers=options.gpu_layers if layers is None else int(layers),
         gpu_split=_split(asked) or options.gpu_split,
         kv_type=_cache_type(asked) or options.kv_type,
+        draft_model=_draft(asked) or options.draft_model,
     )
 
 
@@ -90,6 +93,18 @@ def _split(asked: Mapping[str, Any]) -> tuple[float, ...]:
     if not 1 <= len(shares) <= 16 or not all(0 <= share <= 10_000 for share in shares):
         raise InvalidParameter("args", f"gpu_split must be GB of each GPU, such as 14,20, got {value!r:.40}.")
     return shares
+
+
+def _draft(asked: Mapping[str, Any]) -> str:
+    """A name, or as TabbyAPI's clients write it, an object with the name in it; ``None`` is how ooba's forms say nothing."""
+    name, value = _said(asked, _DRAFT)
+    if isinstance(value, Mapping):
+        value = value.get("draft_model_name") or ""
+    if not name or value in ("", "None"):
+        return ""
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
+        raise InvalidParameter("args", f"{name} must be the name of a model, got {value!r:.40}.")
+    return value
 
 
 def _cache_type(asked: Mapping[str, Any]) -> KVType | None:

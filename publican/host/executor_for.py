@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from publican.core.errors import UnsupportedModel
 from publican.core.executor import Executor, Pages
+from publican.engine.drafting.choose import can_forget
 from publican.host.options import WorkerSpec
 
 PAGE_LEN = 16
@@ -28,6 +29,17 @@ def build(spec: WorkerSpec, progress: Progress) -> Executor:
             return _llama(spec, progress)
         case _:
             raise UnsupportedModel(f"There is no loader {spec.loader!r}; choose native or llama.")
+
+
+def build_draft(spec: WorkerSpec, progress: Progress) -> Executor | None:
+    """The executor of the draft model, if there is to be one. Raises what `build` raises."""
+    if spec.draft is None:
+        return None
+    draft = build(spec.draft, progress)
+    if not can_forget(draft):
+        draft.close()
+        raise UnsupportedModel("The draft model cannot take back what it guessed (it is a recurrent one); take another.")
+    return draft
 
 
 def _fake(spec: WorkerSpec) -> Executor:

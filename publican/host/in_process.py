@@ -41,7 +41,12 @@ class ThreadPort:
 
         began = time.perf_counter()
         executor = await asyncio.to_thread(executor_for.build, spec, progress)
-        self._engine = Engine(executor, spec.vocabulary, emit, spec.max_running, spec.budget, spec.max_guessing)
+        try:
+            draft = await asyncio.to_thread(executor_for.build_draft, spec, progress)
+        except BaseException:
+            executor.close()
+            raise
+        self._engine = Engine(executor, spec.vocabulary, emit, spec.max_running, spec.budget, spec.max_guessing, draft)
         self._thread = threading.Thread(target=run, args=(self._engine,), name="engine", daemon=True)
         self._thread.start()
         return Ready(executor.info, time.perf_counter() - began, 0)

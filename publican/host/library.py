@@ -24,9 +24,10 @@ from publican.host.asked_options import with_asked
 from publican.host.available import available
 from publican.host.choose import Chosen
 from publican.host.describe import describe
+from publican.host.draft import Draft, check_tokens, draft_spec, settle_with
 from publican.host.fit import Fit
 from publican.host.fit_shape import shape_model
-from publican.host.guessing import max_guessing
+from publican.host.guessing import has_draft, max_drafting, max_guessing
 from publican.host.model import LoadedModel, ModelDescription
 from publican.host.model_settings import model_settings, ways_of
 from publican.host.options import LoadOptions, WorkerSpec
@@ -50,6 +51,7 @@ class Opened:
     chosen: Chosen
     fit: Fit
     spec: WorkerSpec
+    draft: Draft | None = None
 
 
 class ModelLibrary:
@@ -82,6 +84,7 @@ class ModelLibrary:
         self._newest: LoadedModel | None = None
         self._puller = puller
         self._elsewhere: dict[str, StoredModel] = {}
+        self._drafts: dict[str, StoredModel] = {}
 
     def add(self, stored: StoredModel) -> None:
         """Let a model that the owner named by its path be asked for by its name."""
@@ -129,18 +132,34 @@ class ModelLibrary:
             raise ModelNotFound(name, tuple(stored))
         return stored[name]
 
+    def add_draft(self, asked: str, stored: StoredModel) -> None:
+        """Let `asked`, which may be a path of the owner's, mean this model where it is the draft."""
+        self._drafts[asked] = stored
+
+    def _draft(self, name: str) -> StoredModel:
+        return self._drafts.get(name) or self._elsewhere.get(name) or find_model(name, self.folder)
+
     def open_model(self, stored: StoredModel, options: LoadOptions) -> LoadedModel:
         """Everything that can be known before loading. Blocks.
 
         Raises:
-            ModelFileError, UnsupportedModel, OutOfMemory, SettingsError.
+            ModelNotFound: the draft model; ModelFileError, UnsupportedModel, OutOfMemory, SettingsError.
         """
         checkpoint = open_checkpoint(stored.path)
         machine = self._machine()
         if self._newest is not None and self.last_opened is not None and self._newest.is_up:
             machine = without(machine, self.last_opened.fit.plan)  # it goes before this one comes
-        chosen, fitted = settle(shape_model(checkpoint), available(checkpoint, machine), options, machine)
+            if self.last_opened.draft is not None:
+                machine = without(machine, self.last_opened.draft.fit.plan)
+        model, here = shape_model(checkpoint), available(checkpoint, machine)
+        draft: Draft | None = None
+        if has_draft(options.speculate, options.draft_model):
+            chosen, fitted, draft = settle_with(self._draft(options.draft_model), model, here, options, machine)
+        else:
+            chosen, fitted = settle(model, here, options, machine)
         tokenizer = load_tokenizer(checkpoint)
+        if draft is not None:
+            check_tokens(stored.name, tokenizer.vocabulary, draft)
         own = model_settings(checkpoint, Presets(options.presets_dir))
         templates = template_for(checkpoint, tokenizer.vocabulary, ways_of(own, options))
         prompter = Prompter(tokenizer, templates, fitted.context_len)
@@ -166,7 +185,11 @@ class ModelLibrary:
             max_guessing=max_guessing(options.speculate, chosen.loader),
             budget=BudgetConfig(target_s=options.target_ms / 1e3),
         )
-        self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec)
+        if draft is not None:
+            planned = (spec.planned_bytes[0] + draft.planned_bytes[0], spec.planned_bytes[1] + draft.planned_bytes[1])
+            max_tokens = max_drafting(chosen.backend)
+            spec = replace(spec, draft=draft_spec(spec, draft), planned_bytes=planned, max_guessing=max_tokens)
+        self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec, draft)
         info = describe(stored, checkpoint, tokenizer.vocabulary, templates, own.sampling)
         description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
         self._newest = LoadedModel(description, spec, prompter, self._make_port, self._max_waiting)

@@ -240,7 +240,17 @@ class LoadedModel:
         text = "ok" if running else "the model is being started again"
         num_unseen = len(self._streams) - stats.num_running - stats.num_waiting  # they came while the engine is in a step
         num_waiting = stats.num_waiting + max(0, num_unseen)
-        return Status(running, text, stats.num_running, num_waiting, kv_used, self.spec.max_running, self.card)
+        return Status(
+            running,
+            text,
+            stats.num_running,
+            num_waiting,
+            kv_used,
+            self.spec.max_running,
+            self.card,
+            stats.num_guessed_tokens,
+            stats.num_true_tokens,
+        )
 
 
 def _unloaded() -> WorkerDied:

@@ -30,6 +30,7 @@ class LoadOptions:
         gpu_split: GB of each GPU that layers and their cache may take; empty is what is free.
         rope: how positions are stretched.
         speculate: whether coming tokens are guessed; left alone, where confirming several costs little more than one.
+        draft_model: a smaller model with the same tokens that guesses coming ones, by its name; empty for none.
         quality: slower and more exact arithmetic where a backend has the choice.
         target_ms: how much longer a step may take for prompts while others are being answered.
         chat_template, tool_calls, thoughts: in place of what the model's own files say; see `model_settings`. Empty for none.
@@ -47,6 +48,7 @@ class LoadOptions:
     rope: RopeWish = field(default_factory=RopeWish)
     kv_type: KVType = "auto"
     speculate: Literal["auto", "ngram", "off"] = "auto"
+    draft_model: str = ""
     quality: bool = False
     target_ms: float = 60.0
     chat_template: str = ""
@@ -70,6 +72,7 @@ class WorkerSpec:
         rope: positions other than the file's own; None is the file's.
         max_guessing: see `Engine`.
         planned_bytes: of main memory, and of GPUs, when loading has ended; 0 where nobody planned.
+        draft: the model that guesses for this one, in the same worker; None for none.
     """
 
     loader: Loader
@@ -91,3 +94,4 @@ class WorkerSpec:
     max_guessing: int = 0
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     fake_step_s: float = 0.0
+    draft: WorkerSpec | None = None

@@ -67,6 +67,23 @@ def test_openai_answers_and_streams_the_same(client):
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
 
 
+def test_with_itself_as_its_draft_it_says_the_same(server, default_model, tmp_path):
+    """Guesses of a draft that agrees come true, at every temperature; how many it makes depends on what pays here."""
+
+    def said(by: Running) -> list[str]:
+        asked = [("Once upon a time", 0.0), ("The sea is", 0.8)]
+        bodies = [{"prompt": prompt, "max_tokens": 32, "temperature": at, "seed": 5} for prompt, at in asked]
+        answers = [httpx.post(f"{by.url}/v1/completions", json=body, timeout=120).raise_for_status() for body in bodies]
+        return [answer.json()["choices"][0]["text"] for answer in answers]
+
+    with serving(tmp_path, str(default_model), "--ctx", "512", "--users", "2", "-md", str(default_model)) as drafted:
+        assert said(drafted) == said(server)
+        assert "--draft-model" in drafted.output
+        lines = httpx.get(f"{drafted.url}/metrics", timeout=30).text.splitlines()
+    counts = {name: float(value) for name, value in (line.split() for line in lines if line.startswith("publican_tokens_gue"))}
+    assert counts["publican_tokens_guessed_true_total"] == counts["publican_tokens_guessed_total"] > 0
+
+
 def test_everyone_at_once_gets_the_answer_they_would_get_alone(server):
     """Clients of both dialects, streaming and not, side by side."""
 
