@@ -10,13 +10,12 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from publican.executors.native.cuda.inputs import StepInputs
 from publican.executors.native.cuda.kernels import attention, rows
 from publican.executors.native.cuda.kernels.dequantise import dequantise_segment
 from publican.executors.native.cuda.kernels.gemm import gemm, num_splits
 from publican.executors.native.cuda.kernels.gemv import gemv
 from publican.executors.native.cuda.kernels.store_kv import store_kv
-from publican.executors.native.cuda.operations import HeadNorms, Heads, Pages, RowNorm, Scores
+from publican.executors.native.cuda.operations import RowNorm
 from publican.executors.native.cuda.packing import DenseWeight, PackedMatrix, Weight, dequantise
 
 GEMV_ROWS = 2
@@ -26,8 +25,10 @@ GEMM_ROWS = 64
 class TritonOperations:
     """Follows `operations.Operations`."""
 
-    def block_sizes(self, heads: Heads) -> tuple[int, int]:
-        return attention.block_rows(heads)
+    block_sizes = staticmethod(attention.block_rows)
+    gate = staticmethod(rows.gate)
+    store_kv = staticmethod(store_kv)
+    attend = staticmethod(attention.attend)
 
     def embed(self, table: Weight, tokens: torch.Tensor, scale: float, dst: torch.Tensor) -> None:
         if isinstance(table, DenseWeight):
@@ -73,25 +74,6 @@ class TritonOperations:
         self, y: torch.Tensor, bias: torch.Tensor | None, scale: float, residual: torch.Tensor, norm: RowNorm | None
     ) -> None:
         rows.add(y, bias, scale, residual, norm)
-
-    def gate(self, gate_up: torch.Tensor, activation: str, dst: torch.Tensor) -> None:
-        rows.gate(gate_up, activation, dst)
-
-    def store_kv(
-        self,
-        qkv: torch.Tensor,
-        pages: Pages,
-        inputs: StepInputs,
-        heads: Heads,
-        norms: HeadNorms,
-        rope: tuple[torch.Tensor, torch.Tensor] | None,
-    ) -> None:
-        store_kv(qkv, pages, inputs, heads, norms, rope)
-
-    def attend(
-        self, qkv: torch.Tensor, pages: Pages, inputs: StepInputs, heads: Heads, scores: Scores, dst: torch.Tensor
-    ) -> None:
-        attention.attend(qkv, pages, inputs, heads, scores, dst)
 
 
 def _ordered(x: torch.Tensor, weight: PackedMatrix) -> torch.Tensor:
