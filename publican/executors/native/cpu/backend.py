@@ -87,4 +87,6 @@ def _batch_record(batch: Batch) -> PcpuBatch:
     )
     for name in ("tokens", "positions", "owners", "starts", "lengths", "past", "pages", "logit_rows", "hidden_rows"):
         setattr(record, name, getattr(batch, name).ctypes.data)
+    if batch.adapters is not None:
+        record.adapters = batch.adapters.ctypes.data
     return record

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from publican.executors.native.cpu import dataflow, records
+from publican.executors.native.cpu.adapters import Adapters, Layer, pack_low_ranks
 from publican.executors.native.cpu.buffers import Buffers, FormKey, padded, stride_of
 from publican.executors.native.cpu.mixtures import Mixtures, pack_experts
 from publican.executors.native.cpu.packing import PackedMatrix, Packer, dense_storage
@@ -44,6 +45,8 @@ class _Packed:
 
     op: Op
     matrices: tuple[PackedMatrix, ...] = ()
+    added: tuple[Layer, ...] = ()
+    """What adapters add to each of `matrices`; empty where they add nothing."""
 
 
 class Lowering:
@@ -66,6 +69,7 @@ class Lowering:
         self._ops = [packed.op for packed in self._packed]
         mixtures = [(p.op, len(p.matrices) // 3) for p in self._packed if isinstance(p.op, Experts)]
         self._mixtures = Mixtures(mixtures, self._buffers, max_tokens, self._form_kind) if mixtures else None
+        self._adapters = Adapters(_added_together(self._packed), max_tokens) if program.num_adapters else None
         self._wanted: list[list[FormKey]] = [[] for _ in self._ops]
         self._as_floats = [False] * len(self._ops)
         self._records: list[tuple[int, Any]] = []
@@ -86,6 +90,8 @@ class Lowering:
             if isinstance(packed.op, Linear | GatedLinear):
                 for matrix in packed.matrices:
                     self._note_product(i, packed.op.src, matrix)
+                if packed.added:
+                    self._as_floats[dataflow.last_writer(self._ops, i, packed.op.src)] = True
 
     def _note_product(self, reader: int, buffer: str, matrix: PackedMatrix) -> None:
         writer = dataflow.last_writer(self._ops, reader, buffer)
@@ -190,7 +196,19 @@ class Lowering:
             if op.bias is not None:
                 part.bias = self._buffers.keep(padded(op.bias, stride_of(matrix.num_outputs)))
             part.column, part.add, part.scale = op.column, op.add, op.scale
+        for part, ups in zip(parts, self._shrink(run), strict=False):
+            part.adapted = ups
         self._add(records.LINEAR, records.PcpuLinear(parts, len(run), 0, 0.0))
+
+    def _shrink(self, run: list[_Packed]) -> list[records.PcpuUps]:
+        """Comes before layers that adapters add to; what to add to each, in order. Nothing where they add nothing."""
+        layers = [layer for packed in run for layer in packed.added or ((),) * len(packed.matrices)]
+        if self._adapters is None or not any(layers):
+            return []
+        src = run[0].op.src  # type: ignore[union-attr]
+        shrink, ups = self._adapters.records(self._buffers[src], layers)
+        self._add(records.SHRINK, shrink)
+        return ups
 
     def _gated(self, i: int, op: GatedLinear, gate: PackedMatrix, up: PackedMatrix) -> None:
         record = records.PcpuGated(gate=pointer(gate.record), up=pointer(up.record), src=self._buffers[op.src])
@@ -205,6 +223,8 @@ class Lowering:
         others = [key for key in self._wanted[i] if key not in direct]
         record.dst = self._buffers[op.dst] if self._as_floats[i] or others or not direct else _NOWHERE
         record.activation = records.GATES[op.activation]
+        if ups := self._shrink([self._packed[i]]):
+            record.gate_adapted, record.up_adapted = ups
         self._add(records.GATED, record)
         self._convert(i, others)
 
@@ -278,10 +298,12 @@ def _pack_all(ops: Iterable[Op], packer: Packer) -> Iterator[_Packed]:
                 if isinstance(table, QuantizedMatrix):
                     tables[0] = packer.pack(table)
             case Linear():
-                kept.append(_Packed(dataclasses.replace(op, weight=_shape_of(op.weight)), (packer.pack(op.weight),)))
+                added = (pack_low_ranks(op.adapters, packer),) if op.adapters else ()
+                empty = dataclasses.replace(op, weight=_shape_of(op.weight), adapters=())
+                kept.append(_Packed(empty, (packer.pack(op.weight),), added))
             case GatedLinear():
                 pair = packer.pack(op.gate), packer.pack(op.up)
-                kept.append(_Packed(dataclasses.replace(op, gate=_shape_of(op.gate), up=_shape_of(op.up)), pair))
+                kept.append(_gated_without_weights(op, pair, packer))
             case Logits():
                 tied = op.weight is table
                 if not (tied and tables):
@@ -297,6 +319,27 @@ def _pack_all(ops: Iterable[Op], packer: Packer) -> Iterator[_Packed]:
             yield _finish_table(packed.op, tables.get(0))
         else:
             yield packed
+
+
+def _gated_without_weights(op: GatedLinear, pair: tuple[PackedMatrix, PackedMatrix], packer: Packer) -> _Packed:
+    """Low-rank matrices that gate and up share are packed once."""
+    both = pack_low_ranks((*op.gate_adapters, *op.up_adapters), packer)
+    num_gate = len(op.gate_adapters)
+    empty = dataclasses.replace(op, gate=_shape_of(op.gate), up=_shape_of(op.up), gate_adapters=(), up_adapters=())
+    return _Packed(empty, pair, (both[:num_gate], both[num_gate:]) if both else ())
+
+
+def _added_together(packed: list[_Packed]) -> Iterator[list[Layer]]:
+    """The additions of layers that may run as one: linear layers side by side, and gates."""
+    together: list[Layer] = []
+    for each in packed:
+        if not isinstance(each.op, Linear):
+            yield together
+            yield list(each.added)
+            together = []
+        else:
+            together += each.added
+    yield together
 
 
 def _finish_table(op: Embed, table: PackedMatrix | None) -> _Packed:

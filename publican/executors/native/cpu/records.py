@@ -15,6 +15,7 @@ CODES4, CODES8, BF16, F16, F32 = range(5)
 INT8, HALVES = range(2)
 EMBED, NORM, CONVERT, ADD, STORE_KV, LINEAR, GATED, ATTEND, FINAL_NORM = range(9)
 ROUTE, GROUP, SPREAD, EXPERT_GATED, EXPERT_CONVERT, EXPERT_DOWN, COMBINE = range(9, 16)
+SHRINK = 16
 GATES = {"silu": 0, "gelu_tanh": 1}
 
 
@@ -76,6 +77,22 @@ class PcpuAdd(ctypes.Structure):
     _fields_ = (("src", PcpuBuffer), ("dst", PcpuBuffer), ("scale", c_float))
 
 
+class PcpuDown(ctypes.Structure):
+    _fields_ = (("matrix", POINTER(PcpuMatrix)), ("adapter", c_int32), ("inner", c_int32), ("scale", c_float))
+
+
+class PcpuShrink(ctypes.Structure):
+    _fields_ = (("src", PcpuBuffer), ("inner", PcpuBuffer), ("downs", POINTER(PcpuDown)), ("num_downs", c_int32))
+
+
+class PcpuUp(ctypes.Structure):
+    _fields_ = (("matrix", POINTER(PcpuMatrix)), *((name, c_int32) for name in ("adapter", "inner", "first_panel")))
+
+
+class PcpuUps(ctypes.Structure):
+    _fields_ = (("inner", PcpuBuffer), ("ups", POINTER(PcpuUp)), ("num_ups", c_int32))
+
+
 class PcpuPart(ctypes.Structure):
     _fields_ = (
         ("matrix", POINTER(PcpuMatrix)),
@@ -86,6 +103,7 @@ class PcpuPart(ctypes.Structure):
         ("column", c_int32),
         ("add", c_int32),
         ("scale", c_float),
+        ("adapted", PcpuUps),
     )
 
 
@@ -103,6 +121,8 @@ class PcpuGated(ctypes.Structure):
         ("dst", PcpuBuffer),
         ("form", POINTER(PcpuActivation)),
         ("activation", c_int32),
+        ("gate_adapted", PcpuUps),
+        ("up_adapted", PcpuUps),
     )
 
 
@@ -192,7 +212,7 @@ class PcpuBatch(ctypes.Structure):
     _fields_ = (
         *((n, c_int32) for n in ("num_tokens", "num_sequences", "table_width", "num_logit_rows", "num_hidden_rows")),
         *((n, c_void_p) for n in ("tokens", "positions", "owners", "starts", "lengths", "past", "pages")),
-        *((n, c_void_p) for n in ("logit_rows", "hidden_rows", "logits")),
+        *((n, c_void_p) for n in ("logit_rows", "hidden_rows", "adapters", "logits")),
         ("logits_stride", c_int64),
         ("hidden", c_void_p),
         ("hidden_stride", c_int64),
@@ -222,6 +242,10 @@ STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     PcpuPart,
     PcpuLinear,
     PcpuGated,
+    PcpuDown,
+    PcpuShrink,
+    PcpuUp,
+    PcpuUps,
     PcpuStoreKV,
     PcpuAttend,
     PcpuRouting,

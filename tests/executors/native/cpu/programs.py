@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from publican.executors.native.program import (
     GatedLinear,
     Linear,
     Logits,
+    LowRank,
     Norm,
     Op,
     Program,
@@ -144,11 +146,49 @@ def _back(src: str, weight: Matrix, gemma: bool, norm: Any) -> Iterator[Op]:
     yield Add("branch", "x", 0.7)
 
 
+def with_adapters(program: Program, num_adapters: int = 3, seed: int = 0) -> Program:
+    """`program` with random adapters: of odd ranks, from odd columns on, in every type, each for some layers only."""
+    rng = np.random.default_rng(seed)
+
+    def added(weight: Matrix) -> tuple[LowRank, ...]:
+        return tuple(each for adapter in range(num_adapters) for each in _low_ranks(rng, adapter, *weight.shape))
+
+    def adapted(op: Op) -> Op:
+        if isinstance(op, Linear):
+            return replace(op, adapters=added(op.weight))
+        if isinstance(op, GatedLinear):
+            gate, up = added(op.gate), added(op.up)
+            shared = tuple(replace(each, down=gate[0].down, adapter=gate[0].adapter, scale=gate[0].scale) for each in up[:1])
+            shared = tuple(replace(each, up=f32_of(rng, each.up.shape[0], gate[0].down.shape[0])) for each in shared if gate)
+            return replace(op, gate_adapters=gate, up_adapters=(*shared, *up))
+        return op
+
+    return replace(program, ops=tuple(map(adapted, program.ops)), num_adapters=num_adapters)
+
+
+def f32_of(rng: np.random.Generator, n: int, k: int) -> DenseMatrix:
+    return DenseMatrix(_values(rng, n, k))
+
+
+def _low_ranks(rng: np.random.Generator, adapter: int, n: int, k: int) -> Iterator[LowRank]:
+    """None, one, or two that share outputs."""
+    for _ in range(int(rng.integers(3))):
+        rank, column = int(rng.choice([1, 4, 16, 21])), int(rng.integers(n // 2))
+        down, up = f32_of(rng, rank, k).values, f32_of(rng, int(rng.integers(1, n - column + 1)), rank).values
+        kind = rng.integers(3)
+        if kind:
+            down, up = (_as_half(values, bool(kind == 1)) for values in (down, up))
+        yield LowRank(adapter, DenseMatrix(down), DenseMatrix(up), float(rng.uniform(-2, 2)), column)
+
+
+def _as_half(values: Any, bfloat: bool) -> Any:
+    return (to_bf16(values).view(np.uint32) >> 16).astype(np.uint16) if bfloat else values.astype(np.float16)
+
+
 def executor_of(backend: Backend, program: Program, page_len: int = PAGE_LEN) -> NativeExecutor:
     memory = Pages(page_len, NUM_SLOTS * CONTEXT // page_len)
-    info = ExecutorInfo(
-        "native", "", program.vocab_size, CONTEXT, NUM_SLOTS, MAX_TOKENS, MAX_LOGITS, memory, program.hidden_size
-    )
+    measures = program.vocab_size, CONTEXT, NUM_SLOTS, MAX_TOKENS, MAX_LOGITS, memory, program.hidden_size
+    info = ExecutorInfo("native", "", *measures, num_adapters=program.num_adapters)
     return NativeExecutor(info, backend)
 
 

@@ -133,7 +133,7 @@ def test_a_spoilt_record(any_engine: Engine, op: int, name: str, value: Any) -> 
         h.run_batch(good_batch(), max_logits=2)
 
 
-@pytest.mark.parametrize("kind", [-1, 16, 1 << 20])
+@pytest.mark.parametrize("kind", [-1, records.SHRINK + 1, 1 << 20])
 def test_an_unknown_kind(any_engine: Engine, kind: int) -> None:
     h = small_model(any_engine)
     h.ops.append((kind, h.ops[0][1]))

@@ -250,6 +250,7 @@ EXPORT int64_t pcpu_sizeof(const char *name) {
 #define SIZE(T) if (!strcmp(name, #T)) return sizeof(T);
     SIZE(PcpuSegment) SIZE(PcpuMatrix) SIZE(PcpuBuffer) SIZE(PcpuActivation) SIZE(PcpuEmbed) SIZE(PcpuNorm) SIZE(PcpuConvert)
     SIZE(PcpuAdd) SIZE(PcpuPart) SIZE(PcpuLinear) SIZE(PcpuGated) SIZE(PcpuStoreKV) SIZE(PcpuAttend)
+    SIZE(PcpuDown) SIZE(PcpuShrink) SIZE(PcpuUp) SIZE(PcpuUps)
     SIZE(PcpuRouting) SIZE(PcpuRoute) SIZE(PcpuExpert) SIZE(PcpuExperts) SIZE(PcpuCombine) SIZE(PcpuRecord)
     SIZE(PcpuProgram) SIZE(PcpuCache) SIZE(PcpuBatch) SIZE(PcpuSource)
 #undef SIZE

@@ -71,11 +71,36 @@ bool ok(const PcpuNorm &n) {
            ok_forms(n.num_forms, n.forms, n.src.stride);
 }
 
+bool ok_low_rank(const PcpuMatrix *m, const PcpuBuffer &inner, int first, int count) {
+    return ok_matrix(m) && reads_floats(*m) && ok_buffer(inner) && first >= 0 && first <= inner.stride - count;
+}
+
+bool ok(const PcpuShrink &s) {
+    if (!ok_buffer(s.src) || s.num_downs < 0 || (s.num_downs && !s.downs)) return false;
+    for (int i = 0; i < s.num_downs; i++) {
+        const PcpuDown &d = s.downs[i];
+        if (!d.matrix || !ok_low_rank(d.matrix, s.inner, d.inner, (d.matrix->num_outputs + 15) / 16 * 16)) return false;
+        if (d.matrix->num_inputs > s.src.stride) return false;
+    }
+    return true;
+}
+
+// What is added to the outputs of `m`.
+bool ok_ups(const PcpuUps &u, const PcpuMatrix &m) {
+    if (u.num_ups < 0 || (u.num_ups && !u.ups)) return false;
+    for (int i = 0; i < u.num_ups; i++) {
+        const PcpuUp &up = u.ups[i];
+        if (!up.matrix || !ok_low_rank(up.matrix, u.inner, up.inner, up.matrix->num_inputs)) return false;
+        if (up.first_panel < 0 || up.first_panel + (up.matrix->num_outputs + 15) / 16 > (m.num_outputs + 15) / 16) return false;
+    }
+    return true;
+}
+
 bool ok(const PcpuLinear &l) {
     if (!l.parts || l.num_parts < 1 || (l.logits && l.num_parts != 1)) return false;
     for (int i = 0; i < l.num_parts; i++) {
         const PcpuPart &p = l.parts[i];
-        if (!ok_product(p.matrix, p.x, p.src) || p.column < 0) return false;
+        if (!ok_product(p.matrix, p.x, p.src) || p.column < 0 || !ok_ups(p.adapted, *p.matrix)) return false;
         if (!l.logits && !(ok_buffer(p.dst) && p.column + p.matrix->num_outputs <= p.dst.width)) return false;
     }
     return true;
@@ -83,6 +108,7 @@ bool ok(const PcpuLinear &l) {
 
 bool ok(const PcpuGated &g) {
     if (!ok_product(g.gate, g.gate_x, g.src) || !ok_product(g.up, g.up_x, g.src)) return false;
+    if (!ok_ups(g.gate_adapted, *g.gate) || !ok_ups(g.up_adapted, *g.up)) return false;
     const int width = g.gate->num_outputs;
     if (g.up->num_outputs != width || (!g.dst.data && !g.form)) return false;
     if (g.dst.data && !(ok_buffer(g.dst) && g.dst.width == width)) return false;
@@ -156,6 +182,7 @@ bool ok_record(const PcpuRecord &r, const PcpuCache &cache) {
             return ok_buffer(a.src) && ok_buffer(a.dst) && a.src.stride == a.dst.stride;
         }
         case PCPU_STORE_KV: return ok(*(const PcpuStoreKV *)r.op, cache);
+        case PCPU_SHRINK: return ok(*(const PcpuShrink *)r.op);
         case PCPU_LINEAR: return ok(*(const PcpuLinear *)r.op);
         case PCPU_GATED: return ok(*(const PcpuGated *)r.op);
         case PCPU_ATTEND: return ok(*(const PcpuAttend *)r.op, cache);

@@ -20,6 +20,7 @@ namespace PCPU_VARIANT {
 #include "activation.h"
 #include "tiles.h"
 #include "rowwise.h"
+#include "adapters.h"
 #include "matmul.h"
 #include "mixture.h"
 #include "rope.h"
@@ -56,6 +57,7 @@ const Kernels *JOIN(kernels_, PCPU_VARIANT)() {
             {place_rows, convert_inner},
             {expert_down_phase, expert_down},
             {token_rows, combine},
+            {shrink_panels, shrink},
         },
         top,
     };

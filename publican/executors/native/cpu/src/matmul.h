@@ -98,6 +98,7 @@ inline void linear(const void *op, const Step &step, int64_t first, int64_t end)
         for_tiles(own, linear_rows(l, step), block, [&](int64_t panel, int64_t row, int rows, bool first_tile) INLINE_BODY {
             alignas(64) float sums[kMaxRows * 16];
             compute_panel(*part.matrix, {part.x, part.src.data, part.src.stride, first_tile}, panel, row, rows, sums);
+            if (!l.logits) add_adapters(part.adapted, *step.batch, panel, row, rows, sums);
             for (int r = 0; r < rows; r++) put(l, part, target, panel, row + r, load(sums + r * 16));
         });
     }
@@ -112,8 +113,9 @@ inline Phase gated_pairs(const void *op, const Step &step, int num_workers) {
     return panel_phase((((const PcpuGated *)op)->gate->num_outputs + 31) / 32, num_workers, step.batch->num_tokens);
 }
 
-// 16 of an item's outputs for some rows, zeros beyond the last output; `out` is [rows][32].
-INLINE void gated_panel(const PcpuGated &g, int64_t panel, int64_t row, int rows, bool first_tile, float *out) {
+// 16 of an item's outputs for some rows, zeros beyond the last output; `out` is [rows][32]. `batch` is who the rows are, or
+// null where they have no adapters.
+INLINE void gated_panel(const PcpuGated &g, const PcpuBatch *batch, int64_t panel, int64_t row, int rows, bool first_tile, float *out) {
     alignas(64) float gates[kMaxRows * 16], ups[kMaxRows * 16];
     const int left = g.gate->num_outputs - (int)panel * 16;
     if (left <= 0) {
@@ -122,6 +124,10 @@ INLINE void gated_panel(const PcpuGated &g, int64_t panel, int64_t row, int rows
     }
     compute_panel(*g.gate, {g.gate_x, g.src.data, g.src.stride, first_tile}, panel, row, rows, gates);
     compute_panel(*g.up, {g.up_x, g.src.data, g.src.stride, first_tile}, panel, row, rows, ups);
+    if (batch) {
+        add_adapters(g.gate_adapted, *batch, panel, row, rows, gates);
+        add_adapters(g.up_adapted, *batch, panel, row, rows, ups);
+    }
     for (int r = 0; r < rows; r++) {
         const Vf value = gate_value(g.activation, load(gates + r * 16), load(ups + r * 16));
         store(out + r * 32, keep_lanes(value, 0, left, 0.0f));
@@ -129,10 +135,10 @@ INLINE void gated_panel(const PcpuGated &g, int64_t panel, int64_t row, int rows
 }
 
 // An item for some rows: into dst, and into the form that the next layer reads.
-INLINE void gated_item(const PcpuGated &g, int64_t item, int64_t row, int rows, bool first_tile) {
+INLINE void gated_item(const PcpuGated &g, const PcpuBatch *batch, int64_t item, int64_t row, int rows, bool first_tile) {
     alignas(64) float values[kMaxRows * 32];
-    gated_panel(g, 2 * item, row, rows, first_tile, values);
-    gated_panel(g, 2 * item + 1, row, rows, first_tile, values + 16);
+    gated_panel(g, batch, 2 * item, row, rows, first_tile, values);
+    gated_panel(g, batch, 2 * item + 1, row, rows, first_tile, values + 16);
     for (int r = 0; r < rows; r++) {
         if (g.dst.data) {
             float *out = row_of(g.dst, row + r) + item * 32;
@@ -150,5 +156,5 @@ INLINE int64_t gated_block(const PcpuGated &g) {
 inline void gated(const void *op, const Step &step, int64_t first, int64_t end) {
     const auto &g = *(const PcpuGated *)op;
     for_tiles({first, end}, step.batch->num_tokens, gated_block(g), [&](int64_t item, int64_t row, int rows, bool first_tile)
-                  INLINE_BODY { gated_item(g, item, row, rows, first_tile); });
+                  INLINE_BODY { gated_item(g, step.batch, item, row, rows, first_tile); });
 }

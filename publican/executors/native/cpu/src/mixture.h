@@ -126,7 +126,7 @@ inline void expert_gated(const void *op, const Step &, int64_t first, int64_t en
     const auto &m = *(const PcpuExperts *)op;
     for_experts(m, expert_pairs(m), {first, end}, [&](const PcpuExpert &e, Span items, int64_t start, int64_t count) {
         for_tiles(items, count, gated_block(e.gated), [&](int64_t item, int64_t row, int rows, bool first_tile)
-                      INLINE_BODY { gated_item(e.gated, item, start + row, rows, first_tile); });
+                      INLINE_BODY { gated_item(e.gated, nullptr, item, start + row, rows, first_tile); });
     });
 }
 

@@ -82,7 +82,8 @@ enum PcpuKind {
     PCPU_EXPERT_CONVERT = 13,
     PCPU_EXPERT_DOWN = 14,
     PCPU_COMBINE = 15,
-    PCPU_NUM_KINDS = 16,
+    PCPU_SHRINK = 16,
+    PCPU_NUM_KINDS = 17,
 };
 
 // dst[m] = scale * table[token of m]. Either `table` (packed) or `rows` (row-major, dense) is set.
@@ -117,7 +118,35 @@ struct PcpuAdd {
     float scale;
 };
 
-// y = matrix * x + bias; then dst[:, column:] = y, or with add: dst += scale * y.
+// Of one adapter: inner[m][inner:] = scale * (matrix * src[m]), for its rows m.
+struct PcpuDown {
+    const struct PcpuMatrix *matrix;  // [rank][inputs], F16 or F32
+    int32_t adapter;
+    int32_t inner;                    // where its ranks begin, rounded up to 16 of them
+    float scale;
+};
+
+struct PcpuShrink {
+    struct PcpuBuffer src, inner;
+    const struct PcpuDown *downs;
+    int32_t num_downs;
+};
+
+// Of one adapter: the layer's y[m][16 * first_panel:] += matrix * inner[m][inner:], for its rows m.
+struct PcpuUp {
+    const struct PcpuMatrix *matrix;  // [outputs][rank], F16 or F32
+    int32_t adapter;
+    int32_t inner;
+    int32_t first_panel;
+};
+
+struct PcpuUps {
+    struct PcpuBuffer inner;          // left by the PCPU_SHRINK before
+    const struct PcpuUp *ups;
+    int32_t num_ups;
+};
+
+// y = matrix * x + bias and what adapters add; then dst[:, column:] = y, or with add: dst += scale * y.
 struct PcpuPart {
     const struct PcpuMatrix *matrix;
     const struct PcpuActivation *x;  // null for F16 and F32 matrices, which read `src`
@@ -127,6 +156,7 @@ struct PcpuPart {
     int32_t column;
     int32_t add;
     float scale;
+    struct PcpuUps adapted;
 };
 
 struct PcpuLinear {
@@ -146,6 +176,7 @@ struct PcpuGated {
     struct PcpuBuffer dst;               // data is null where only `form` is read
     const struct PcpuActivation *form;   // without gather, or null
     int32_t activation;
+    struct PcpuUps gate_adapted, up_adapted;
 };
 
 struct PcpuStoreKV {
@@ -249,6 +280,7 @@ struct PcpuBatch {
     const int32_t *starts, *lengths, *past;
     const int32_t *pages;
     const int32_t *logit_rows, *hidden_rows;
+    const int32_t *adapters;   // [num_sequences], -1 for none; null where no sequence has one
     float *logits;             // [num_logit_rows][logits_stride]
     int64_t logits_stride;
     float *hidden;             // [num_hidden_rows][hidden_stride]
