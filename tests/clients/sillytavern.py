@@ -50,6 +50,60 @@ extensions:
 """
 
 
+DEFAULTS: dict[str, Any] = {
+    "temperature": 0,
+    "top_p": 0.5,
+    "typical_p": 1,
+    "typical": 1,
+    "min_p": 0,
+    "repetition_penalty": 1.2,
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "top_k": 40,
+    "skew": 0,
+    "min_tokens": 0,
+    "add_bos_token": True,
+    "smoothing_factor": 0,
+    "smoothing_curve": 1,
+    "dry_allowed_length": 2,
+    "dry_multiplier": 0,
+    "dry_base": 1.75,
+    "dry_sequence_breakers": '["\\n",":","\\"","*"]',
+    "dry_penalty_last_n": 0,
+    "max_tokens_second": 0,
+    "truncation_length": 1024,
+    "ban_eos_token": False,
+    "skip_special_tokens": True,
+    "include_reasoning": True,
+    "top_a": 0,
+    "tfs": 1,
+    "mirostat_mode": 0,
+    "mirostat_tau": 5,
+    "mirostat_eta": 0.1,
+    "custom_token_bans": "",
+    "banned_strings": [],
+    "xtc_threshold": 0.1,
+    "xtc_probability": 0,
+    "nsigma": 0,
+    "top_n_sigma": 0,
+    "min_keep": 0,
+    "adaptive_target": -0.01,
+    "adaptive_decay": 0.9,
+    "rep_pen": 1.2,
+    "rep_pen_range": 0,
+    "repetition_penalty_range": 0,
+    "guidance_scale": 1,
+    "negative_prompt": "",
+    "repeat_penalty": 1.2,
+    "repeat_last_n": 0,
+    "num_ctx": 1024,
+    "mirostat": 0,
+    "ignore_eos": False,
+    "rep_pen_slope": 1,
+}
+"""What its parameter builder sends along with its default settings, but for the temperature and the context's length."""
+
+
 def installed() -> Path:
     """The folder of the package."""
     return node_package(FOLDER, f"sillytavern@{VERSION}") / "sillytavern"

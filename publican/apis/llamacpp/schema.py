@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BeforeValidator, Field, WithJsonSchema
+from pydantic import AliasChoices, Field, WithJsonSchema
 
 from publican.apis.fields import MAX_COUNT, Body, Strings, Whole
-from publican.apis.openai.schema import ChatBody
+from publican.apis.openai.schema import ChatBody, Logprobs
 from publican.core.request import MAX_CHOICES, MAX_TOP_LOGPROBS
 
 Mixed = Annotated[
@@ -18,8 +18,6 @@ Mixed = Annotated[
 ]
 """A text, or a list of texts and token ids that are joined."""
 
-Likeliest = Annotated[Whole, BeforeValidator(lambda value: int(value) if isinstance(value, bool) else value)]
-
 
 class CompletionBody(Body):
     """POST /completion. `n_predict` -1 and -2 are as many as fit."""
@@ -27,7 +25,7 @@ class CompletionBody(Body):
     prompt: Mixed
     n_predict: Annotated[Whole, Field(ge=-2, le=MAX_COUNT, validation_alias=AliasChoices("n_predict", "max_tokens"))] = -1
     n: Annotated[Whole, Field(ge=1, le=MAX_CHOICES, validation_alias=AliasChoices("n_cmpl", "n"))] = 1
-    n_probs: Annotated[Likeliest, Field(ge=0, le=MAX_TOP_LOGPROBS, validation_alias=AliasChoices("n_probs", "logprobs"))] = 0
+    n_probs: Annotated[Logprobs, Field(ge=0, le=MAX_TOP_LOGPROBS, validation_alias=AliasChoices("n_probs", "logprobs"))] = 0
     stop: Strings = Field(default_factory=list)
     stream: bool = False
     return_tokens: bool = False

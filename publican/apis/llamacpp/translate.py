@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -60,9 +60,10 @@ def completion(body: Mapping[str, Any], asking: Asking) -> Asked:
     """POST /completion. Raises InvalidRequest."""
     sent = CompletionBody.of(body)
     prompts = _prompts(sent.prompt, asking.max_prompts)
-    requests = tuple(_request(_ready(parts), body, sent, asking) for parts in prompts)
+    first = _request(_ready(prompts[0]), body, sent, asking)
+    others = (replace(first, prompt=_ready(parts), id=new_request_id("cmpl")) for parts in prompts[1:])
     waiting = tuple(parts if len(parts) > 1 else None for parts in prompts)
-    return Asked(requests, waiting, _shape(sent, requests[0], len(prompts) > 1))
+    return Asked((first, *others), waiting, _shape(sent, first, len(prompts) > 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,12 +72,12 @@ async def _conversation(call: Call, request: Request, before: tuple[TokenId, ...
 async def _load(call: Call, asked: translate.Asked, form: type[Answer]) -> ASGIApp:
     """No prompt: the caller wants the model in memory, or out of it."""
     answer = form(asked.model, time.time())
-    name = await _whole_name(call, asked.model)
-    card = next((card for card in await call.host.models() if card.name == name), None)
     if asked.unload:
         require_admin(call.caller)
         await call.host.unload()
         return Json(answer.nothing("unload"))
+    cards = {card.name: card for card in await call.host.models()}
+    card = cards.get(asked.model) or cards.get(asked.model.removesuffix(_LATEST))
     if card is not None and not card.loaded:
         require_admin(call.caller)
         return Patient(call, call.host.load(card.name, {}), lambda _: answer.nothing("load"))
@@ -92,8 +92,9 @@ async def embed(call: Call) -> ASGIApp:
     texts = [sent.input] if isinstance(sent.input, str) else sent.input
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise InvalidParameter("input", "must be a text or a list of texts.")
-    if len(texts) > call.asking.max_prompts:
-        raise InvalidParameter("input", f"takes at most {call.asking.max_prompts} texts at once, got {len(texts)}.")
+    most = call.server.config.max_prompts
+    if len(texts) > most:
+        raise InvalidParameter("input", f"takes at most {most} texts at once, got {len(texts)}.")
 
     def render(made: Embeddings) -> dict[str, Any]:
         vectors = [shortened(vector, sent.dimensions) for vector in made.vectors]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from publican.apis.asking import Asking
 from publican.apis.openai.schema import EmbeddingsBody
 from publican.apis.openai.translate import prompts_of
 from publican.apis.vectors import shortened
@@ -15,9 +14,9 @@ from publican.core.backend import Embeddings
 from publican.core.request import Prompt
 
 
-def prompts(body: Mapping[str, Any], asking: Asking) -> tuple[Prompt, ...]:
+def prompts(sent: EmbeddingsBody, max_prompts: int) -> tuple[Prompt, ...]:
     """POST /v1/embeddings. Raises InvalidRequest."""
-    return tuple(prompts_of(EmbeddingsBody.of(body).input, add_bos=True, max_prompts=asking.max_prompts, name="input"))
+    return tuple(prompts_of(sent.input, add_bos=True, max_prompts=max_prompts, name="input"))
 
 
 def answer(sent: EmbeddingsBody, made: Embeddings, model: str) -> dict[str, Any]:

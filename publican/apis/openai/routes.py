@@ -53,7 +53,7 @@ def _answer(call: Call, asked: translate.Asked, form: type[Answer]) -> ASGIApp:
 async def embed(call: Call) -> ASGIApp:
     sent = EmbeddingsBody.of(call.body)
     name = call.server.model_name(sent.model)
-    work = call.host.embed(embeddings.prompts(call.body, call.asking), sent.model or None)
+    work = call.host.embed(embeddings.prompts(sent, call.server.config.max_prompts), sent.model or None)
     return Patient(call, work, lambda made: embeddings.answer(sent, made, name))
 
 
