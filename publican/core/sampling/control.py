@@ -170,7 +170,8 @@ class Control(Penalties):
     token_healing: bool = declare(
         bool,
         False,
-        "Takes the prompt's last token back, and lets the answer begin with any token that starts like it.",
+        "Takes the prompt's last token back, and lets the answer begin with any token that starts like it. "
+        "Does nothing where a grammar is followed.",
         group="strings",
     )
 
