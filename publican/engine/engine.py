@@ -149,6 +149,7 @@ class Engine:
         except OutOfMemory as error:
             self._masks.wait()
             self._retreat(error)
+            self._report()
             return True
         clock.executed()
         self._masks.wait()

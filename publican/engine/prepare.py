@@ -50,7 +50,7 @@ class Preparer:
         num_sequences = 1 if is_search(job.sampling) else job.wanted.num_choices
         if not is_search(job.sampling) and job.sampling.best_of > job.wanted.num_choices:
             num_sequences = group.num_tries = job.sampling.best_of
-        heal = self._to_heal(job)
+        heal = b"" if matcher is not None else self._to_heal(job)  # a grammar is of the answer, and knows no prompt
         for index in range(num_sequences):
             tokens = list(job.tokens[:-1] if heal else job.tokens)
             sequence = Sequence(group, index, tokens, self._text(job, len(heal)), heal=heal)

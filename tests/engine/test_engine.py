@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -251,6 +252,25 @@ def test_an_executor_that_breaks_fails_every_request():
     for id in ids:
         assert isinstance(driver.answers[id].events[-1], Failed)
         assert isinstance(driver.answers[id].events[-1].error, EngineError)
+
+
+def test_where_not_even_one_fits_it_is_said_at_once():
+    driver = Driver(fake_info(Cells(200)))
+    driver.executor.execute = full
+    id = driver.submit("too much")
+    thread = threading.Thread(target=driver.engine.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not driver.answers[id].events:
+        time.sleep(0.01)
+    events = list(driver.answers[id].events)  # before anything else comes by the inbox
+    driver.engine.inbox.put(Close())
+    thread.join(10)
+    assert [type(event) for event in events] == [Failed]
+
+
+def full(plan):
+    raise OutOfMemory("no room")
 
 
 def test_whoever_hears_no_more_does_not_keep_the_memory():

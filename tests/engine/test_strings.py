@@ -1,5 +1,7 @@
 """Banned strings with backtracking, and token healing."""
 
+from dataclasses import replace
+
 import pytest
 
 from publican.core.executor import Cells, Pages
@@ -103,3 +105,4 @@ def test_healing_needs_something_to_heal():
     params = SamplingParams(temperature=0.0, seed=0, token_healing=True)
     assert Driver().ask("x", sampling=params, max_tokens=5).text() == Driver().ask("x", max_tokens=5).text()
     assert Driver().ask("xy", sampling=params, max_tokens=0).text() == ""
+    assert Driver().ask("x ", sampling=replace(params, regex="[a-c]{3}x"), max_tokens=9).text()[3:] == "x"
