@@ -106,7 +106,7 @@ def test_weights_and_cache_of_both_are_planned(folder):
 
 def test_what_the_draft_takes_the_model_has_not(folder):
     wish = replace(OPTIONS, context_len=None, num_users=1)
-    for total_mib in (650, 900):
+    for total_mib in (850, 1_100):
         machine = described_machine((), total_mib * MIB, 1)
         alone = opened(folder, replace(wish, draft_model=""), machine)
         both = opened(folder, wish, machine)
