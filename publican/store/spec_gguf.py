@@ -12,9 +12,10 @@ from typing import Any
 
 from publican.core.model import ModelSpec, Rope, RopeKind, RopeScaling, TensorInfo
 from publican.store.spec_fields import MAX_CONTEXT, MAX_HEAD_DIM, MAX_HEADS, MAX_LAYERS, Fields, NotDescribedError, checked
+from publican.store.spec_gguf_mixture import mixture_of
 
 _ARCHITECTURES = frozenset(
-    {"llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "smollm3", "granite", "olmo2"},
+    {"llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "smollm3", "granite", "olmo2", "qwen2moe", "qwen3moe"},
 )
 _WINDOW_PERIODS = {"gemma2": 2, "gemma3": 6}  # the last layer of each period sees everything
 _LAYERS_OF_27B = {"gemma2": 46, "gemma3": 62}  # scaled by the width per head, unlike its smaller sisters
@@ -38,10 +39,9 @@ def spec_from_gguf(metadata: Mapping[str, Any], tensors: Mapping[str, TensorInfo
 
 
 def _spec(architecture: str, fields: Fields, tensors: Mapping[str, TensorInfo]) -> ModelSpec:
-    if fields.count("expert_count", 0, low=0):
-        raise NotDescribedError("a mixture of experts")
-    is_gemma = architecture.startswith("gemma")
     num_layers = fields.count("block_count", high=MAX_LAYERS)
+    mixture = mixture_of(architecture, fields, tensors, num_layers)
+    is_gemma = architecture.startswith("gemma")
     hidden_size = fields.count("embedding_length")
     num_heads = fields.count("attention.head_count", high=MAX_HEADS)
     head_dim = fields.count("attention.key_length", max(1, hidden_size // num_heads), high=MAX_HEAD_DIM)
@@ -51,7 +51,7 @@ def _spec(architecture: str, fields: Fields, tensors: Mapping[str, TensorInfo]) 
     rope = _rope(fields, tensors, head_dim)
     local_theta = fields.number("rope.freq_base_swa", 10_000.0, low=1.0)
     return ModelSpec(
-        architecture=architecture,
+        architecture="mixtral" if mixture is not None and architecture == "llama" else architecture,
         num_layers=num_layers,
         hidden_size=hidden_size,
         ffn_size=fields.count("feed_forward_length"),
@@ -73,6 +73,7 @@ def _spec(architecture: str, fields: Fields, tensors: Mapping[str, TensorInfo]) 
         residual_scale=fields.number("residual_scale", 1.0),
         logit_scale=1.0 / fields.number("logit_scale", 1.0, low=1e-6),
         tied="output.weight" not in tensors,
+        mixture=mixture,
     )
 
 

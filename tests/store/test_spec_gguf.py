@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from publican.core.errors import ModelFileError
-from publican.core.model import ModelSpec, Rope, RopeScaling, TensorInfo
+from publican.core.model import Mixture, ModelSpec, Rope, RopeScaling, TensorInfo
 from publican.store.checkpoint import open_checkpoint
 from publican.store.spec_gguf import spec_from_gguf
 
@@ -88,6 +89,49 @@ def test_what_llama_cpp_has_in_its_code() -> None:
     assert large.attention_scale == pytest.approx(64**-0.5)
 
 
+def test_mixtral_calls_itself_a_llama() -> None:
+    found = spec(header(expert_count=8, expert_used_count=2))
+    assert (found.architecture, found.mixture) == ("mixtral", Mixture(8, 2, 1024))
+    assert spec(header(expert_count=0)).architecture == "llama"
+
+
+def test_qwen_with_experts() -> None:
+    keys = {"expert_count": 128, "expert_used_count": 8, "expert_feed_forward_length": 768}
+    routers = [f"blk.{layer}.ffn_gate_inp.weight" for layer in range(4)]
+    found = spec(header("qwen3moe", attention__key_length=128, attention__value_length=128, **keys), *routers)
+    assert (found.architecture, found.mixture, found.head_dim) == ("qwen3moe", Mixture(128, 8, 768), 128)
+    assert spec(header("qwen3moe", **keys), *routers[1:]).mixture == Mixture(128, 8, 768, layers=(False, True, True, True))
+    plain = Mixture(128, 8, 768, norm_topk_prob=False)
+    assert spec(header("qwen3moe", expert_weights_norm=False, **keys), *routers).mixture == plain
+    shared = header("qwen2moe", expert_shared_feed_forward_length=96, **keys)
+    assert spec(shared, *routers).mixture == dataclasses.replace(plain, shared_ffn_size=96)
+
+
+def test_a_qwen_of_march_2024_shows_its_widths() -> None:
+    metadata = header("qwen2moe", expert_count=60, expert_used_count=4)
+    shapes = {"blk.0.ffn_gate_exps.weight": (60, 40, 512), "blk.0.ffn_gate_shexp.weight": (160, 512)}
+    seen = tensors() | {name: TensorInfo(name, "F32", shape, Path("x"), 0, 0) for name, shape in shapes.items()}
+    found = spec_from_gguf(metadata, seen)
+    assert found is not None
+    assert found.mixture == Mixture(60, 4, 40, shared_ffn_size=160, norm_topk_prob=False)
+    with pytest.raises(ModelFileError, match="expert_feed_forward_length"):
+        spec_from_gguf(metadata, tensors())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"expert_count": 4, "expert_used_count": 5}, {"expert_used_count": 0}, {"expert_used_count": None},
+        {"expert_count": -1}, {"expert_count": 2**31}, {"expert_count": "8"}, {"expert_gating_func": "softmax"},
+        {"expert_weights_scale": math.nan},
+    ],
+)  # fmt: skip
+def test_hostile_mixtures_are_one_sentence(change: dict[str, Any]) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        spec_from_gguf(header(**({"expert_count": 8, "expert_used_count": 2} | change)), tensors())
+    assert len(str(caught.value)) < 400
+
+
 def test_granite_multiplies() -> None:
     found = spec(header("granite", embedding_scale=12.0, residual_scale=0.22, attention__scale=0.0078125, logit_scale=16.0))
     assert (found.embedding_scale, found.residual_scale, found.attention_scale) == (12.0, 0.22, 0.0078125)
@@ -99,7 +143,10 @@ def test_granite_multiplies() -> None:
     [
         {"general.architecture": "mamba"},
         {},
-        header(expert_count=8),  # Mixtral calls itself a llama
+        header("granite", expert_count=8, expert_used_count=2),
+        header(expert_count=8, expert_used_count=2, expert_gating_func=2),
+        header(expert_count=8, expert_used_count=2, expert_weights_scale=2.5),
+        header(expert_count=8, expert_used_count=2, expert_group_count=4),
         header(attention__key_length=96, attention__value_length=64),
         header(attention__head_count_kv=[2, 4, 2, 4]),
         header(rope__scaling__type="unheard of"),

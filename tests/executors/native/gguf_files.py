@@ -14,7 +14,9 @@ import numpy as np
 
 from tests.store import gguf_bytes
 
-ARCHITECTURES = {"gemma3_text": "gemma3", "mistral": "llama"}
+ARCHITECTURES = {
+    "gemma3_text": "gemma3", "mistral": "llama", "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
+}  # fmt: skip
 SHUFFLED = ("llama", "granite", "smollm3")
 MODULES = {
     "input_layernorm": "attn_norm",
@@ -32,6 +34,11 @@ MODULES = {
     "mlp.up_proj": "ffn_up",
     "mlp.gate_up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "mlp.gate": "ffn_gate_inp",
+    "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+    "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_expert.up_proj": "ffn_up_shexp",
+    "mlp.shared_expert.down_proj": "ffn_down_shexp",
 }
 TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 KINDS = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8, "BF16": 30} | {
@@ -104,6 +111,13 @@ def _keys(arch: str, config: Any) -> dict[str, Any]:
     if arch == "gemma2":
         keys["attn_logit_softcapping"] = float(config.attn_logit_softcapping)
         keys["final_logit_softcapping"] = float(config.final_logit_softcapping)
+    if getattr(config, "num_experts_per_tok", 0):
+        num_experts = getattr(config, "num_local_experts", None) or config.num_experts
+        keys |= {"expert_count": num_experts, "expert_used_count": config.num_experts_per_tok}
+    if arch in ("qwen2moe", "qwen3moe"):
+        keys["expert_feed_forward_length"] = config.moe_intermediate_size
+    if arch == "qwen2moe":
+        keys["expert_shared_feed_forward_length"] = config.shared_expert_intermediate_size
     return keys
 
 
@@ -117,12 +131,17 @@ def _tensors(arch: str, model: Any) -> dict[str, np.ndarray]:
             target = TOP[module]
         else:
             _, _, layer, inner = module.split(".", 3)
+            if inner == "mlp.experts":
+                found |= {f"blk.{layer}.{part}": values for part, values in _experts(kind, array).items()}
+                continue
             target = MODULES[inner]
             if arch in ("gemma2", "gemma3", "olmo2") and inner == "post_attention_layernorm":
                 target = "post_attention_norm"
             if arch in SHUFFLED and target in heads:
                 array = shuffle(array, heads[target])
             target = f"blk.{layer}.{target}"
+        if target.endswith("ffn_gate_inp_shexp"):
+            array = array[0]
         found[f"{target}.{kind}"] = array + 1 if arch.startswith("gemma") and "norm" in target else array
     rope = config.rope_parameters
     if rope.get("rope_type") == "longrope":
@@ -132,3 +151,11 @@ def _tensors(arch: str, model: Any) -> dict[str, np.ndarray]:
         plain = 1.0 / rope["rope_theta"] ** (np.arange(0, 8, 2) / 8)
         found["rope_freqs.weight"] = plain / model.model.rotary_emb.inv_freq.numpy()
     return found
+
+
+def _experts(kind: str, array: np.ndarray) -> dict[str, np.ndarray]:
+    """All of a layer in one tensor [experts, outputs, inputs]; transformers has gate and up in one besides."""
+    if kind == "down_proj":
+        return {"ffn_down_exps.weight": array}
+    gate, up = np.split(array, 2, axis=1)
+    return {"ffn_gate_exps.weight": gate, "ffn_up_exps.weight": up}

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,9 +20,10 @@ from publican.core.model import TensorInfo
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.experts_apart import experts_apart
 from publican.executors.native.loading import load
+from publican.hardware.weights import weights_of
 from publican.store.checkpoint import open_checkpoint
 from tests.executors.drive import Drive
-from tests.executors.native import tiny
+from tests.executors.native import gguf_files, tiny
 from tests.executors.native.words import across, down
 
 CONFIG = NativeConfig(context_len=64, num_slots=1, page_len=4, max_logits=64)
@@ -172,6 +174,63 @@ def test_progress_goes_up_to_all_experts(made: tuple[Path, np.ndarray], tmp_path
         assert seen == sorted(seen)
         assert seen[-1][0] == seen[-1][1] == len(load_file(made[0] / "model.safetensors"))
         assert len({total for _, total in seen}) == 1
+
+
+def written_by_gguf(path: Path, model: Any, kind: gguf.GGMLQuantizationType, apart: bool) -> dict[str, np.ndarray]:
+    """A GGUF by the `gguf` package, experts in `kind`, all of a layer in one tensor or each in its own; and their values."""
+    whole = gguf_files.write(path.with_suffix(".whole"), model)
+    reader, writer = gguf.GGUFReader(whole), gguf.GGUFWriter(path, "llama")
+    for name, field in reader.fields.items():
+        if not name.startswith("GGUF.") and name != "general.architecture":
+            writer.add_key_value(name, field.contents(), field.types[0], field.types[1] if len(field.types) > 1 else None)
+    values = {}
+    for tensor in reader.tensors:
+        if "_exps" not in tensor.name:
+            writer.add_tensor(tensor.name, tensor.data)
+            continue
+        coded = gguf.quants.quantize(tensor.data, kind)
+        values[tensor.name] = gguf.quants.dequantize(coded, kind)
+        if apart:
+            for expert, each in enumerate(coded):
+                writer.add_tensor(tensor.name.replace("_exps.", f".{expert}."), each, raw_dtype=kind)
+        else:
+            writer.add_tensor(tensor.name, coded, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return values
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["together", "apart"])
+@pytest.mark.parametrize("kind", [gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.Q4_0], ids=["Q8_0", "Q4_0"])
+def test_a_gguf_by_its_own_package(kind: gguf.GGMLQuantizationType, apart: bool, tmp_path: Path) -> None:
+    """As llama.cpp writes Mixtral since April 2024, and as it did before."""
+    import torch
+
+    class_name, options = tiny.MODELS["mixtral"]
+    model = tiny.make(class_name, **(options | WIDE | {"intermediate_size": 96, "sliding_window": None}))
+    path = tmp_path / "tiny.gguf"
+    values = written_by_gguf(path, model, kind, apart)
+    for layer, each in enumerate(model.model.layers):  # transformers shall have what the file has
+        gate, up, down = (torch.from_numpy(values[f"blk.{layer}.ffn_{n}_exps.weight"]) for n in ("gate", "up", "down"))
+        each.mlp.experts.gate_up_proj.data.copy_(torch.cat([gate, up], 1))
+        each.mlp.experts.down_proj.data.copy_(down)
+    expected = tiny.logits(model, TOKENS)
+    checkpoint = open_checkpoint(path)
+    assert np.abs(logits(path) - expected).max() < 3e-5 * np.abs(expected).max()
+    assert sum(weight.num_bytes for weight in weights_of(checkpoint)) == checkpoint.num_bytes
+    experts = [w for w in weights_of(checkpoint) if w.role == "layer" and not w.is_dense]
+    assert sum(w.num_numbers for w in experts) == 2 * 5 * 3 * 96 * 64
+
+
+def test_a_gguf_with_an_expert_less(tmp_path: Path) -> None:
+    class_name, options = tiny.MODELS["mixtral"]
+    model = tiny.make(class_name, **(options | WIDE | {"sliding_window": None}))
+    fewer = np.zeros((4, 56, 64), np.float32)
+    path = gguf_files.write(tmp_path / "tiny.gguf", model, tensors={"blk.1.ffn_up_exps.weight": gguf_files.dense(fewer)})
+    with pytest.raises(ModelFileError, match=r"no weight blk\.1\.ffn_up\.4"):
+        logits(path)
 
 
 NAMES = st.sampled_from(
