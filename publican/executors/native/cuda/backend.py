@@ -70,7 +70,7 @@ class CudaBackend:
             self._load(program, cache, limits, config, lower)
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
-        self.device = describe(self._devices, config)
+        self.device = describe(self._devices, config, ", without graphs" if self._without_graphs else "")
 
     def _load(
         self, program: Program, cache: tuple[int, int], limits: tuple[int, int], config: CudaConfig, lower: Lower
@@ -97,7 +97,8 @@ class CudaBackend:
         max_pages = -(-program.context_len // page_len)
         self._inputs = Inputs(self._used, (*limits, max_pages), sizes)
         self._graphs: Graphs | None = None
-        if config.graphs and len(self._used) == 1 and self._used[0].type == "cuda":
+        self._without_graphs = config.graphs and lowered.waits
+        if config.graphs and not lowered.waits and len(self._used) == 1 and self._used[0].type == "cuda":
             spare = self.caches[0].spare_page
             self._graphs = Graphs(self._used[0], (min(limits), max_pages, spare), self._inputs, self._forward)
 

@@ -67,9 +67,9 @@ def _free_bytes(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 1 << 62
 
 
-def describe(devices: Sequence[torch.device], config: CudaConfig) -> str:
+def describe(devices: Sequence[torch.device], config: CudaConfig, more: str = "") -> str:
     """For people: ``cuda (NVIDIA GeForce RTX 4090 × 2, bf16)``."""
     names = [torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU" for device in devices]
     counted = [name if names.count(name) == 1 else f"{name} × {names.count(name)}" for name in dict.fromkeys(names)]
     how = "" if config.kernels == "triton" else ", plain torch"
-    return f"cuda ({', '.join(counted)}, {config.dtype}{how})"
+    return f"cuda ({', '.join(counted)}, {config.dtype}{how}{more})"

@@ -13,7 +13,7 @@ from typing import assert_never
 import numpy as np
 import torch
 
-from publican.core.errors import UnsupportedModel
+from publican.executors.native.cuda.mixtures import ExpertWeights, Mixture
 from publican.executors.native.cuda.operations import HeadNorms, Scores
 from publican.executors.native.cuda.packing import Packer, Weight
 from publican.executors.native.cuda.placement import Placement
@@ -23,6 +23,7 @@ from publican.executors.native.cuda.steps import (
     EmbedRows,
     Gate,
     Instruction,
+    MixExperts,
     Normalise,
     NormOf,
     Output,
@@ -35,6 +36,7 @@ from publican.executors.native.program import (
     Add,
     Attend,
     Embed,
+    Expert,
     Experts,
     Floats,
     GatedLinear,
@@ -61,11 +63,13 @@ class Lowered:
     """Attributes:
     stages: in order; the residual stream goes from each to the next.
     buffers: width of each buffer; `residuals` are the float32 ones among them.
+    waits: whether a step waits for the device on its way, and so cannot be captured.
     """
 
     stages: tuple[Stage, ...]
     buffers: dict[str, int]
     residuals: frozenset[str]
+    waits: bool = False
 
 
 class Lowering:
@@ -85,6 +89,7 @@ class Lowering:
         self._buffers = dict(program.buffers)
         self._residuals: set[str] = set()
         self._table: tuple[Matrix, int, Weight] | None = None
+        self._waits = False
         self._layer_bytes = 0
         self._bytes_before = 0
 
@@ -97,10 +102,10 @@ class Lowering:
                 self._open_layer(opened)
                 opened, layer_ended, in_feed_forward = True, False, False
             self._one(op)
-            in_feed_forward |= isinstance(op, GatedLinear)
+            in_feed_forward |= isinstance(op, GatedLinear | Experts)
             is_back = isinstance(op, Add) or (isinstance(op, Linear) and op.add)
             layer_ended |= in_feed_forward and is_back
-        return Lowered(tuple(self._stages), self._buffers, frozenset(self._residuals))
+        return Lowered(tuple(self._stages), self._buffers, frozenset(self._residuals), self._waits)
 
     @property
     def _packer(self) -> Packer:
@@ -158,9 +163,7 @@ class Lowering:
                 norm = self._packer.vector(op.norm)
                 yield Output(op.src, norm, op.eps, self._output(op.weight), op.scale, op.softcap, self._dtype)
             case Experts():
-                raise UnsupportedModel(
-                    "The cuda backend does not know mixtures of experts yet; load the model as GGUF with the llama loader."
-                )
+                yield self._experts(op)
             case _:
                 assert_never(op)
 
@@ -199,6 +202,19 @@ class Lowering:
             yield Project(op.src, both, self._pack(op.gate), None)
             yield Project(op.src, both, self._pack(op.up), None, width)
         yield Gate(both, op.dst, op.activation)
+
+    def _experts(self, op: Experts) -> MixExperts:
+        self._waits = True
+        router, shared_gate = self._packer.vector(op.router), self._vector(op.shared_gate)
+        experts = tuple(ExpertWeights(self._gate_and_up(each), self._pack(each.down)) for each in op.experts)
+        mixture = Mixture(router, shared_gate, experts, op.num_chosen, op.ffn_size, op.normalised, op.activation)
+        return MixExperts(op.src, op.dst, mixture, op.shared)
+
+    def _gate_and_up(self, expert: Expert) -> tuple[Weight, ...]:
+        stacked = stack([expert.gate, expert.up])
+        if stacked is not None:
+            return (self._pack(stacked),)
+        return self._pack(expert.gate), self._pack(expert.up)
 
     def _store(self, op: StoreKV) -> StoreKeys:
         """Norms as wide as a head are the kernel's; wider ones are rows of their own."""

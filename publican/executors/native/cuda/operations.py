@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 
 from publican.executors.native.cuda.inputs import StepInputs
+from publican.executors.native.cuda.mixtures import Mixture
 from publican.executors.native.cuda.packing import Weight
 
 
@@ -105,6 +106,10 @@ class Operations(Protocol):
 
     def gate(self, gate_up: torch.Tensor, activation: str, dst: torch.Tensor) -> None:
         """dst [M, N] = activation(gate_up[:, :N]) · gate_up[:, N:]"""
+        ...
+
+    def experts(self, x: torch.Tensor, mixture: Mixture, shared: torch.Tensor | None, dst: torch.Tensor) -> None:
+        """dst [M, K] = a mixture of experts of x [M, K], as `program.Experts` says; `shared` [M, K] may be `dst`."""
         ...
 
     def store_kv(

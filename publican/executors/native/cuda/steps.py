@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 
 from publican.executors.native.cuda.inputs import StepInputs
+from publican.executors.native.cuda.mixtures import Mixture
 from publican.executors.native.cuda.operations import HeadNorms, Heads, Operations, Pages, RowNorm, Scores
 from publican.executors.native.cuda.packing import Weight
 
@@ -127,6 +128,20 @@ class Gate:
 
     def run(self, on: Context) -> None:
         on.ops.gate(on.buffers[self.src], self.activation, on.buffers[self.dst])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MixExperts:
+    """`shared`: the buffer of what an expert of all rows gave; empty for none."""
+
+    src: str
+    dst: str
+    mixture: Mixture
+    shared: str
+
+    def run(self, on: Context) -> None:
+        shared = on.buffers[self.shared] if self.shared else None
+        on.ops.experts(on.buffers[self.src], self.mixture, shared, on.buffers[self.dst])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

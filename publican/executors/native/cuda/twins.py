@@ -9,6 +9,8 @@ import torch
 from torch.nn import functional
 
 from publican.executors.native.cuda.inputs import StepInputs
+from publican.executors.native.cuda.mixtures import Mixture
+from publican.executors.native.cuda.one_by_one import experts_one_by_one
 from publican.executors.native.cuda.operations import HeadNorms, Heads, Pages, RowNorm, Scores
 from publican.executors.native.cuda.packing import DenseWeight, Weight, dequantise
 
@@ -50,6 +52,9 @@ class TorchOperations:
         gate, up = gate_up.float().chunk(2, 1)
         activated = functional.silu(gate) if activation == "silu" else functional.gelu(gate, approximate="tanh")
         dst.copy_(activated * up)
+
+    def experts(self, x: torch.Tensor, mixture: Mixture, shared: torch.Tensor | None, dst: torch.Tensor) -> None:
+        experts_one_by_one(self, x, mixture, shared, dst)
 
     def store_kv(
         self,

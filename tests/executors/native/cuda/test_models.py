@@ -32,7 +32,8 @@ STACK = SamplingParams(
 
 
 DIFFERENT = (
-    "llama, tied and biased", "mistral", "qwen3", "gemma2", "gemma3", "phi4-mini", "smollm3", "granite", "olmo2"
+    "llama, tied and biased", "mistral", "qwen3", "gemma2", "gemma3", "phi4-mini", "smollm3", "granite", "olmo2",
+    "mixtral", "qwen2-moe", "qwen3-moe",
 )  # fmt: skip
 """Those that no other one here has every operation of."""
 

@@ -15,6 +15,8 @@ from publican.executors.native.cuda.kernels.dequantise import dequantise_segment
 from publican.executors.native.cuda.kernels.gemm import gemm, num_splits
 from publican.executors.native.cuda.kernels.gemv import gemv
 from publican.executors.native.cuda.kernels.store_kv import store_kv
+from publican.executors.native.cuda.mixtures import Mixture
+from publican.executors.native.cuda.one_by_one import experts_one_by_one
 from publican.executors.native.cuda.operations import RowNorm
 from publican.executors.native.cuda.packing import DenseWeight, PackedMatrix, Weight, dequantise
 
@@ -74,6 +76,9 @@ class TritonOperations:
         self, y: torch.Tensor, bias: torch.Tensor | None, scale: float, residual: torch.Tensor, norm: RowNorm | None
     ) -> None:
         rows.add(y, bias, scale, residual, norm)
+
+    def experts(self, x: torch.Tensor, mixture: Mixture, shared: torch.Tensor | None, dst: torch.Tensor) -> None:
+        experts_one_by_one(self, x, mixture, shared, dst)
 
 
 def _ordered(x: torch.Tensor, weight: PackedMatrix) -> torch.Tensor:
