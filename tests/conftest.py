@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import os
 import shutil
@@ -17,12 +18,18 @@ import hypothesis
 import pytest
 
 MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_LAST_THREADS_S = 120
 MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 # Machines that run tests are busy, and how fast one example is says nothing; each test has a time limit of its own.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+
+
+def pytest_unconfigure() -> None:
+    """Python ends when every thread has; one that a failed test left behind may never do so, and says here where it is."""
+    faulthandler.dump_traceback_later(_LAST_THREADS_S, exit=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

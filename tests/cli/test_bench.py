@@ -20,7 +20,7 @@ SMALL = ["--workload", "single", "--max-tokens", "3", "--prompt-tokens", "20", "
 def serving(behaviour: Behaviour):
     """The fake server on a loop of its own; gives its address."""
     loop, server = asyncio.new_event_loop(), FakeServer(behaviour)
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(10)
     try:
@@ -28,7 +28,7 @@ def serving(behaviour: Behaviour):
     finally:
         asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        thread.join(10)
         loop.close()
 
 

@@ -52,7 +52,7 @@ class Index:
                 pass
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
         self.options = ("--isolated", "--index-url", f"http://127.0.0.1:{self._server.server_port}/simple/", "--retries", "0")
 
@@ -74,7 +74,7 @@ class Index:
 
     def close(self) -> None:
         self._server.shutdown()
-        self._thread.join()
+        self._thread.join(10)
         self._server.server_close()
 
 

@@ -130,12 +130,12 @@ def test_any_thread_may_call(ours: FolderTokenizer) -> None:
             if ours.encode(text, parse_special=special) != expected[not special]:
                 failures.append(special)
 
-    threads = [threading.Thread(target=run, args=(bool(number % 2),)) for number in range(4)]
+    threads = [threading.Thread(target=run, args=(bool(number % 2),), daemon=True) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
-    assert not failures
+        thread.join(60)
+    assert not failures and not any(thread.is_alive() for thread in threads)
 
 
 def test_a_missing_or_broken_file(tmp_path: Path) -> None:
