@@ -5,6 +5,7 @@ Reads names and sizes, no headers, so listing is quick. Blocks on the disk; call
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,17 +86,23 @@ def model_files(path: Path) -> tuple[Path, ...]:
 
 def _walk(folder: Path, root: Path, depth: int) -> Iterator[StoredModel]:
     try:
-        children = sorted(folder.iterdir(), key=lambda path: path.name)
+        here = list(_models_in(folder, root))
+        children = sorted(folder.iterdir(), key=lambda path: path.name) if depth > 0 else []
     except OSError:  # not a folder, not ours to read, or gone: then it holds no models
         return
+    yield from here
+    for child in children:
+        if child.is_dir() and not child.name.startswith(".") and not _leads_back(child, folder):
+            yield from _walk(child, root, depth - 1)
+
+
+def _models_in(folder: Path, root: Path) -> Iterator[StoredModel]:
+    """Those of `folder` itself."""
+    ggufs = gguf_files(folder)
     if folder != root and (folder / CONFIG).is_file() and any(folder.glob("*.safetensors")):
         yield _stored(folder, folder.relative_to(root).as_posix())
-    for path in gguf_files(folder):
+    for path in ggufs:
         yield _stored(path, (folder.relative_to(root) / model_name(path)).as_posix())
-    if depth > 0:
-        for child in children:
-            if child.is_dir() and not child.name.startswith(".") and not _leads_back(child, folder):
-                yield from _walk(child, root, depth - 1)
 
 
 def _leads_back(child: Path, folder: Path) -> bool:
@@ -104,7 +111,10 @@ def _leads_back(child: Path, folder: Path) -> bool:
 
 
 def _stored(path: Path, name: str) -> StoredModel:
-    stats = [file.stat() for file in model_files(path)]
+    stats = []
+    for file in model_files(path):
+        with contextlib.suppress(FileNotFoundError):  # whoever pulls into the folder moves files about
+            stats.append(file.stat())
     newest = max((stat.st_mtime for stat in stats), default=0.0)
     kind: Literal["gguf", "safetensors"] = "safetensors" if path.is_dir() else "gguf"
     return StoredModel(name, path, kind, sum(stat.st_size for stat in stats), newest)

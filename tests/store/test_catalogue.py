@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from publican.core.errors import ModelNotFound
+from publican.store import catalogue
 from publican.store.catalogue import find_model, list_models, model_files
 
 
@@ -52,6 +53,24 @@ def test_what_is_there(models: Path) -> None:
     assert listed["Org_Hermes"].format == "safetensors"
     assert listed["big/Big-70B-Q4"].path.name == "Big-70B-Q4-00001-of-00003.gguf"
     assert len(model_files(listed["big/Big-70B-Q4"].path)) == 3
+
+
+def test_what_goes_away_while_it_is_listed_breaks_nothing(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pull in another process moves files in and out of the folders that are being looked at."""
+
+    def with_one_that_went(path: Path) -> tuple[Path, ...]:
+        if path.name.startswith("tiny"):
+            raise FileNotFoundError(path)
+        return (*model_files(path), path.with_name("gone.part"))
+
+    monkeypatch.setattr(catalogue, "model_files", with_one_that_went)
+    listed = {model.name: model.num_bytes for model in list_models(models)}
+    assert listed == {
+        "big/Big-70B-Q4": 21,
+        "Org_Hermes": 25,
+        "SmolLM2-135M-Instruct.Q4_1": 100,
+        "SmolLM2-360M": 50,
+    }
 
 
 @pytest.mark.parametrize(
