@@ -24,7 +24,7 @@ _COMMANDS = {
     "config": "Print the effective settings, and where each came from.",
     "bench": "Measure a server or an engine.",
 }
-_MODULES = {"show": "show_model", "list": "list_models"}
+_MODULES = {"list": "list_models"}
 """Commands whose files are called otherwise: a module `list` here would hide Python's own."""
 
 

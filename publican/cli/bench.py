@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from publican.bench.files import read_report, write_report
-from publican.cli.options import load_settings, models_dir, settings_options
+from publican.cli.options import LOADING, load_settings, models_dir, settings_options
 
 if TYPE_CHECKING:
     from publican.core.executor import Executor
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _JSON = click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the report here too.")
 _FILE_WIDTH = 160
-_LOADER_SETTINGS = ("models_dir", "loader", "backend", "ctx", "threads", "gpu_layers", "kv_type", "quality")
 
 
 @click.group("bench")
@@ -94,7 +93,7 @@ def serve(url: str, json_path: Path | None, **options: Any) -> None:
     "--newcomer", type=int, default=4_000, show_default=True, help="Length of a prompt that comes in between; 0: none."
 )
 @_JSON
-@settings_options(*_LOADER_SETTINGS)
+@settings_options(*LOADING)
 def engine(model: str | None, json_path: Path | None, **options: Any) -> None:
     """Time the executor of MODEL alone, and with the engine around it, so that what the engine adds can be seen.
 

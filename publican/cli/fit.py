@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from publican.cli import show
+from publican.cli import screen
 from publican.cli.fit_json import report_body
 from publican.cli.fit_show import print_records, print_report
+from publican.cli.judging import this_machine
 from publican.cli.network import network_from, network_options
-from publican.cli.options import load_settings, models_dir, settings_options
+from publican.cli.options import LOADING, load_settings, models_dir, settings_options
 from publican.cli.serve import load_options
 from publican.core.errors import ModelNotFound, OutOfMemory, SettingsError
 from publican.core.model import Checkpoint
-from publican.hardware.machine import Machine, described_machine, read_this_machine
+from publican.hardware.machine import Machine, described_machine
 from publican.hardware.plan import beside
 from publican.hardware.shapes import SHAPES, shape_of
 from publican.hardware.sizes import parse_size, parse_sizes
@@ -41,24 +39,8 @@ from publican.host.worker_process import WorkerPort
 from publican.settings import Settings
 from publican.store.catalogue import StoredModel, find_model
 from publican.store.checkpoint import open_checkpoint
+from publican.store.disk import free_bytes
 
-_SETTINGS = (
-    "models_dir",
-    "loader",
-    "backend",
-    "ctx",
-    "users",
-    "max_running",
-    "threads",
-    "gpu_layers",
-    "gpu_split",
-    "kv_type",
-    "alpha",
-    "rope_factor",
-    "rope_scaling",
-    "draft_model",
-    "quality",
-)
 _DOES_NOT_FIT = 1
 _FILE_WIDTH = 160
 
@@ -78,7 +60,7 @@ _FILE_WIDTH = 160
 )
 @click.option("--json", "as_json", is_flag=True, help="Say it to a program.")
 @network_options
-@settings_options(*_SETTINGS)
+@settings_options(*LOADING, "users", "max_running", "draft_model")
 def command(model: str | None, **flags: Any) -> None:
     """Say whether MODEL fits, for how long a context and how many people, and what would help. Loads nothing.
 
@@ -96,13 +78,12 @@ def command(model: str | None, **flags: Any) -> None:
     options = load_options(values)
     elsewhere = _machine_in_words(own["gpu"], own["ram"])
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
-    read = partial(read_this_machine, os.environ.get("CUDA_VISIBLE_DEVICES"))
     if own["check"]:
         if elsewhere is not None:
             raise SettingsError("--check loads the model here; leave --gpu and --ram away.")
-        print_records(_checked(model, values, options, read), console, own["as_json"])
+        print_records(_checked(model, values, options), console, own["as_json"])
         return
-    machine = elsewhere or read()
+    machine = elsewhere or this_machine()
     shaped, here, is_here = _model(model, values, own, network, machine)
     if elsewhere is not None:
         here = _anything(here.native_objection, machine, here.is_gguf)
@@ -115,7 +96,7 @@ def command(model: str | None, **flags: Any) -> None:
         report = replace(report, decisions=(*report.decisions, draft.decision))
     if report.refusal:
         report = replace(report, instead=_instead(shaped, here, options, machine))
-    disk_free = None if is_here else _disk_free(models_dir(values))
+    disk_free = None if is_here else free_bytes(models_dir(values))
     if own["as_json"]:
         console.print_json(data=report_body(report, disk_free))
     else:
@@ -193,14 +174,7 @@ def _stored(asked: str | None, values: Settings) -> StoredModel:
     return find_model(DEFAULT_MODEL.file_name if name == "default" else name, models_dir(values), allow_path=True)
 
 
-def _disk_free(folder: Path) -> int:
-    """Of the disk that the models folder is on, or will be."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def _checked(asked: str | None, values: Settings, options: LoadOptions, read: Callable[[], Machine]) -> tuple[Record, ...]:
+def _checked(asked: str | None, values: Settings, options: LoadOptions) -> tuple[Record, ...]:
     """How right the plan is for one model, which is loaded for it; or was, for all that have been loaded here."""
     from publican.host.fit_check import check
 
@@ -208,10 +182,10 @@ def _checked(asked: str | None, values: Settings, options: LoadOptions, read: Ca
     if asked is None:
         return read_records(folder)
     stored = _stored(asked, values)
-    library = ModelLibrary(folder, options, WorkerPort, values.max_queue, read)
+    library = ModelLibrary(folder, options, WorkerPort, values.max_queue, this_machine)
     if values.draft_model:
         library.add_draft(values.draft_model, _stored(values.draft_model, values))
-    with show.loading(stored.name) as progress:
+    with screen.loading(stored.name) as progress:
         record = asyncio.run(check(library, stored, options, progress))
     remember(folder, record)
     return (record,)

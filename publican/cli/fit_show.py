@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from publican.cli.plain import printable
 from publican.hardware.plan import Plan, Share
 from publican.hardware.sizes import shown
 from publican.host.fit_records import Record, worst
@@ -32,7 +34,7 @@ def print_report(report: FitReport, disk_free: int | None, console: Console) -> 
     """`disk_free`: of the models folder's disk; None for a model that is there already."""
     console.print(_headline(report), soft_wrap=True)
     if report.machine.gpu_note and report.engine in ("cpu", "plain"):
-        console.print(f"[dim]{report.machine.gpu_note}[/]", soft_wrap=True)
+        console.print(f"[dim]{escape(report.machine.gpu_note)}[/]", soft_wrap=True)
     console.print()
     _print_devices(report.plan, console)
     if report.decisions:
@@ -42,9 +44,9 @@ def print_report(report: FitReport, disk_free: int | None, console: Console) -> 
         enough = "[green]enough[/]" if disk_free >= report.disk_bytes else "[red]not enough[/]"
         console.print(f"disk: {shown(report.disk_bytes)} to download, {shown(disk_free)} free, {enough}")
     if report.refusal:
-        console.print(f"\n[red]{report.refusal}[/]", soft_wrap=True)
+        console.print(f"\n[red]{escape(printable(report.refusal, 600))}[/]", soft_wrap=True)
         if report.instead:
-            console.print(f"The server would take {report.instead}.", soft_wrap=True)
+            console.print(f"The server would take {escape(printable(report.instead, 600))}.", soft_wrap=True)
     elif report.remedies:
         console.print("\nAll that was asked for would fit with:")
         for remedy in report.remedies:
@@ -58,7 +60,7 @@ def _headline(report: FitReport) -> str:
     verdict = "[bold green]fits[/]" if report.fits else f"[bold red]does not fit[/] by {shown(report.wanted.missing_bytes)}"
     rough = " (its shape is partly guessed)" if report.model.is_rough else ""
     size = f"{shown(report.model.file_bytes)}, {report.bits_per_weight:.2f} bits a weight"
-    return f"[bold]{report.model.name}[/] ({size}){rough} with {wish} {verdict}"
+    return f"[bold]{escape(printable(report.model.name))}[/] ({size}){rough} with {wish} {verdict}"
 
 
 def _print_devices(plan: Plan, console: Console) -> None:
@@ -108,7 +110,7 @@ def _print_decisions(report: FitReport, console: Console) -> None:
     for column in ("", "", "why", "otherwise with"):
         table.add_column(column, style="dim" if column else None, overflow="fold")
     for each in report.decisions:
-        table.add_row(each.name, each.value, each.why, each.flag)
+        table.add_row(each.name, *(escape(printable(text, 600)) for text in (each.value, each.why)), each.flag)
     console.print(table)
     console.print()
 
@@ -140,7 +142,7 @@ def print_records(records: Sequence[Record], console: Console, as_json: bool) ->
         table.add_column(column, justify="right" if column in ("planned", "held", "error") else "left")
     for record, each in rows:
         sizes = shown(each.planned_bytes), shown(each.measured_bytes), f"{each.error:+.1%}"
-        table.add_row(record.model, record.loader, each.where, *sizes)
+        table.add_row(escape(printable(record.model)), escape(printable(record.loader)), escape(printable(each.where)), *sizes)
     console.print(table)
     console.print(f"The plan was right to within {worst(records):.1%}.")
 

@@ -16,6 +16,12 @@ from publican import settings
 
 Command = Callable[..., None]
 
+LOADING = (
+    *("models_dir", "loader", "backend", "ctx", "threads", "gpu_layers", "gpu_split", "kv_type", "alpha", "rope_factor"),
+    *("rope_scaling", "quality"),
+)
+"""The settings that say how a model is loaded, for whoever loads or plans one without serving it."""
+
 _ALSO = {"kv_type": ("--cache-type",), "draft_model": ("--model-draft", "-md")}
 """Second names of flags: what people know them as."""
 

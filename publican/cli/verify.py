@@ -11,12 +11,12 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress
 
 from publican.cli.network import network_from, network_options
 from publican.cli.options import load_settings, models_dir, settings_options
 from publican.cli.plain import printable, size
-from publican.cli.pull_progress import Bars
+from publican.cli.pull_progress import Bars, byte_columns
 from publican.core.errors import PublicanError
 from publican.store.catalogue import StoredModel, find_model, list_models, model_files
 from publican.store.checkpoint import open_checkpoint
@@ -70,8 +70,7 @@ def _check(model: StoredModel, manifest: Manifest | None, console: Console) -> l
     entries = _entries(model, manifest)
     home = model.path if model.path.is_dir() else model.path.parent
     total = sum(file.stat().st_size for file in files)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*byte_columns(), console=console, transient=True) as progress:
         task = progress.add_task(f"reading {escape(printable(model.name, 40))}", total=total)
         names = dict.fromkeys([*(file.name for file in files), *entries])
         return [check_file(home / name, entries.get(name), lambda n: progress.advance(task, n)) for name in names]

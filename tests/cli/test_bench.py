@@ -11,6 +11,8 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from publican.cli.bench import command
+from publican.cli.options import LOADING
+from publican.settings import flag_of
 from tests.bench.server import Behaviour, FakeServer
 
 SMALL = ["--workload", "single", "--max-tokens", "3", "--prompt-tokens", "20", "--users", "1", "--turns", "1"]
@@ -49,3 +51,8 @@ def test_failures_are_said_and_end_it_with_a_status():
     assert done.exit_code == 1
     assert "× 429: too many" in done.stderr
     assert "failed" in done.stdout
+
+
+def test_an_engine_is_timed_with_whatever_says_how_it_is_loaded():
+    shown = CliRunner().invoke(command, ["engine", "--help"], terminal_width=200).output
+    assert [name for name in LOADING if flag_of(name) not in shown] == []

@@ -238,7 +238,13 @@ def test_a_key_that_is_set_is_wanted_on_loopback_too(tmp_path: Path):
     with serving(tmp_path, "--loader", "fake", env={"PUBLICAN_API_KEY": "sesame"}) as server:
         assert httpx.get(f"{server.url}/v1/models").status_code == 401
         assert httpx.get(f"{server.url}/v1/models", headers={"Authorization": "Bearer sesame"}).status_code == 200
-        assert [line[:4] for line in server.output.splitlines() if "sesame" in line] == ["curl"]
+        assert "sesame" not in server.output, "a secret is not for terminals and the logs of services"
+        (line,) = [line for line in server.output.splitlines() if line.startswith("curl ")]
+        environment = os.environ | {"PUBLICAN_API_KEY": "sesame"}
+        done = subprocess.run(
+            line.replace("curl ", "curl -s ", 1), shell=True, capture_output=True, check=True, env=environment
+        )
+        assert "choices" in json.loads(done.stdout)
 
 
 def refusal(tmp_path: Path, *args: str) -> str:

@@ -23,22 +23,22 @@ def hub() -> Iterator[FakeHub]:
 
 
 def test_the_default_model(default_model: Path, tmp_path: Path) -> None:
-    text = invoke("show_model", None, tmp_path, str(default_model)).output
+    text = invoke("show", None, tmp_path, str(default_model)).output
     for part in (
         "GGUF 3, Q4_1", "134.5 million", "5.74 per weight", "8,192 tokens", "30, 576 wide", "9 heads, 3 for keys and values",
         "BPE (smollm), 49,152 tokens", "368 characters", "apache-2.0", "runs here  yes", "98.4 MB",
     ):  # fmt: skip
         assert part in text
-    body = json.loads(invoke("show_model", None, tmp_path, str(default_model), "--json").output)
+    body = json.loads(invoke("show", None, tmp_path, str(default_model), "--json").output)
     assert (body["num_parameters"], body["num_kv_heads"], body["quantization"]["name"]) == (134_515_008, 3, "Q4_1")
-    template = invoke("show_model", None, tmp_path, str(default_model), "--template").output
+    template = invoke("show", None, tmp_path, str(default_model), "--template").output
     assert template.startswith("{% for message in messages %}")
 
 
 def test_a_repository_of_quants_costs_one_header(hub: FakeHub, tmp_path: Path) -> None:
     big = {f"m.{name}.gguf": quant(name) + b"\0" * 3_000_000 for name in QUANTS}
     commit = hub.add("org/repo", big, licence="llama2")
-    text = invoke("show_model", hub, tmp_path, "org/repo", "--users", "2").output
+    text = invoke("show", hub, tmp_path, "org/repo", "--users", "2").output
     assert f"main at {commit}" in text
     assert "llama2" in text
     assert "context for 2 users" in text
@@ -50,7 +50,7 @@ def test_a_repository_of_quants_costs_one_header(hub: FakeHub, tmp_path: Path) -
 
 def test_a_folder_model_at_the_hub(hub: FakeHub, tmp_path: Path) -> None:
     hub.add("org/repo", folder(model__safetensors=weights(2_000_000)))
-    body = json.loads(invoke("show_model", hub, tmp_path, "org/repo", "--json").output)
+    body = json.loads(invoke("show", hub, tmp_path, "org/repo", "--json").output)
     assert (body["container"], body["quantization"]["name"], body["architecture"]) == ("safetensors", "plain f32", "llama")
     assert (body["num_layers"], body["context_len"], body["licence"]) == (1, 64, "apache-2.0")
     assert body["chat_template"] == "{{ messages }}"
@@ -69,7 +69,7 @@ def test_gptq_at_the_hub_is_told_by_a_few_bytes_of_data(hub: FakeHub, tmp_path: 
         "model.embed_tokens.weight": ("F32", [16, 8], b"\0" * 512),
     }
     hub.add("org/gptq", folder(model__safetensors=safetensors(tensors)))
-    body = json.loads(invoke("show_model", hub, tmp_path, "org/gptq", "--json").output)
+    body = json.loads(invoke("show", hub, tmp_path, "org/gptq", "--json").output)
     assert body["quantization"] == {
         "name": "GPTQ", "bits": "4", "group size": "none (one for each column)", "act-order": "no",
         "zero points": "symmetric, stored less one (version 1)",
@@ -79,14 +79,14 @@ def test_gptq_at_the_hub_is_told_by_a_few_bytes_of_data(hub: FakeHub, tmp_path: 
 def test_what_does_not_run_says_what_to_pull_instead(hub: FakeHub, tmp_path: Path) -> None:
     lora = safetensors({"base_model.model.q_proj.lora_A.weight": ("F32", [4], b"\0" * 16)})
     hub.add("org/lora", {"adapter_model.safetensors": lora, "adapter_config.json": b"{}"})
-    assert "It is a LoRA adapter" in invoke("show_model", hub, tmp_path, "org/lora").output
+    assert "It is a LoRA adapter" in invoke("show", hub, tmp_path, "org/lora").output
     hqq = safetensors({"model.layers.0.q.W_q": ("U8", [4, 4], b"\0" * 16), "model.layers.0.q.scale": ("F16", [1], b"\0\0")})
     hub.add("org/hqq", folder(model__safetensors=hqq))
     with pytest.raises(ModelFileError, match="token embeddings"):
-        invoke("show_model", hub, tmp_path, "org/hqq")
+        invoke("show", hub, tmp_path, "org/hqq")
     hub.add("org/old", {"pytorch_model.bin": b"\x80"})
     with pytest.raises(UnsupportedModel, match="pickles"):
-        invoke("show_model", hub, tmp_path, "org/old")
+        invoke("show", hub, tmp_path, "org/old")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_does_not_run_says_what_to_pull_instead(hub: FakeHub, tmp_path: Pat
 def test_files_that_are_something_else(tmp_path: Path, data: bytes, says: str) -> None:
     (tmp_path / "m.gguf").write_bytes(data)
     with pytest.raises(ModelFileError, match=says):
-        invoke("show_model", None, tmp_path, str(tmp_path / "m.gguf"))
+        invoke("show", None, tmp_path, str(tmp_path / "m.gguf"))
 
 
 def test_orders_to_the_terminal_are_not_passed_on(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_orders_to_the_terminal_are_not_passed_on(tmp_path: Path) -> None:
     }
     path = tmp_path / "m.gguf"
     path.write_bytes(build(keys, [RawTensor(b"a.weight\x1b[31m", (4,), 0, 0)], b"\0" * 32))
-    text = invoke("show_model", None, tmp_path, str(path)).output
+    text = invoke("show", None, tmp_path, str(path)).output
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "[bold]x[/]" in text
@@ -121,6 +121,6 @@ def test_orders_to_the_terminal_are_not_passed_on(tmp_path: Path) -> None:
 def test_a_name_that_is_nowhere(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "tiny.gguf").write_bytes(gguf())
-    assert "tiny" in invoke("show_model", None, tmp_path, "ti").output
+    assert "tiny" in invoke("show", None, tmp_path, "ti").output
     with pytest.raises(ModelNotFound, match="here are: tiny"):
-        invoke("show_model", None, tmp_path, "huge")
+        invoke("show", None, tmp_path, "huge")
