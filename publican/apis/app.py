@@ -99,11 +99,6 @@ def create_app(host: Host, config: ApiConfig, authenticate: Authenticate) -> Sta
     return _application(server, [*by_path, *_sockets(server)])
 
 
-def create_stream_app(api: Starlette) -> Starlette:
-    """The 2023 websockets alone, for their own port (5005); with the host, the keys and the metrics of `api`."""
-    return _application(api.state.server, _sockets(api.state.server))
-
-
 class Methods:
     """The endpoints of one path. The framework has checked the method, and has made HEAD of GET."""
 
@@ -124,7 +119,6 @@ def _application(server: Server, routes: list[BaseRoute]) -> Starlette:
     app.router.redirect_slashes = False  # a redirect would lose a POST's body
     app.add_middleware(Guard, config=server.config, refuse=refuse_at)
     app.add_middleware(PathKeys)  # outermost: nothing else may see a key in a path
-    app.state.server = server
     return app
 
 

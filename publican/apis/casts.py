@@ -45,7 +45,6 @@ def to_text(value: Any) -> str:
 
 
 Int = Annotated[int, BeforeValidator(to_int)]
-Float = Annotated[float, BeforeValidator(to_float)]
 Bool = Annotated[bool, BeforeValidator(bool)]
 Text = Annotated[str, BeforeValidator(to_text)]
 

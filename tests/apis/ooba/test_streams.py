@@ -1,4 +1,4 @@
-"""The 2023 websockets with a real client, on the API's port and on one of their own."""
+"""The 2023 websockets with a real client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from publican.apis.app import create_stream_app
 from publican.core.errors import EngineError, Overloaded
 from publican.core.events import Delta, Started, TokenOutput
 from publican.core.ids import TokenId
@@ -59,13 +58,6 @@ def test_a_stream_of_deltas_and_then_another_on_the_same_socket() -> None:
             assert set(seen[0]) == {"event", "message_num", "text"}
             assert set(seen[-1]) == {"event", "message_num"}
     assert [getattr(request.prompt, "text", None) for request in host.requests] == ["a", "b"]
-
-
-def test_the_websockets_alone_on_a_port_of_their_own() -> None:
-    host = ScriptedHost()
-    with served(create_stream_app(app_of(host))) as address, connect(f"ws://{address}{PATH}") as socket:  # type: ignore[arg-type]
-        socket.send('{"prompt": "x"}')
-        assert "".join(event.get("text", "") for event in events(socket)) == "Hello world!"
 
 
 def test_at_most_24_updates_per_second_and_the_last_state_always() -> None:
