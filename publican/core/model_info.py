@@ -29,6 +29,7 @@ class ModelInfo:
         quantization: how most of its weights are stored: ``Q4_1``, ``BF16``, ``GPTQ 4-bit``; empty is unknown.
         trained_context_len: what the model was made for.
         chat_template: the Jinja text that chats are rendered with.
+        templates: the names of all that a request may ask for.
         bos, eos: the texts of the tokens that templates call so; empty for none.
         infill: None for a model that was not taught to fill holes.
         sampling: the sampling parameters it is best asked with, canonical names and values: what its makers recommend, under
@@ -47,6 +48,7 @@ class ModelInfo:
     hidden_size: int = 0
     vocab_size: int = 0
     chat_template: str = ""
+    templates: tuple[str, ...] = ()
     bos: str = ""
     eos: str = ""
     infill: InfillTokens | None = None
