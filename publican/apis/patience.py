@@ -30,7 +30,7 @@ class Patient:
     def __init__(self, call: Call, work: Awaitable[T], render: Callable[[T], Any]) -> None:
         self._call = call
         self._work = asyncio.ensure_future(work)
-        self._work.add_done_callback(_retrieve)
+        self._work.add_done_callback(retrieve)
         self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -162,7 +162,7 @@ async def _end(step: asyncio.Future[Any], steps: AsyncIterator[Any]) -> None:
         await close()
 
 
-def _retrieve(work: asyncio.Future[Any]) -> None:
+def retrieve(work: asyncio.Future[Any]) -> None:
     """So that an error that nobody waits for any more is no second error."""
     if not work.cancelled():
         work.exception()

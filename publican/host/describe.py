@@ -53,6 +53,7 @@ def describe(
         hidden_size=spec.hidden_size if spec else 0,
         vocab_size=vocabulary.size,
         chat_template=templates.source,
+        templates=templates.names,
         bos=templates.bos,
         eos=templates.eos,
         sampling=dict(sampling),
@@ -95,9 +96,10 @@ def _infill(metadata: Mapping[str, Any], vocabulary: Vocabulary) -> InfillTokens
 
 
 def _single_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Without lists (a vocabulary) and long texts (a template, a licence)."""
+    """Without lists (a vocabulary), long texts (a template, a licence), and numbers that JSON cannot say."""
     return {
         name: value
         for name, value in metadata.items()
-        if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _LONGEST_VALUE)
+        if (isinstance(value, bool | int | float) and math.isfinite(value))
+        or (isinstance(value, str) and len(value) <= _LONGEST_VALUE)
     }

@@ -40,6 +40,7 @@ TINY = ModelInfo(
     hidden_size=576,
     vocab_size=49_152,
     chat_template="{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>{# tools #}",
+    templates=("chatml", "default"),
     bos="^",
     eos="$",
     infill=InfillTokens(TokenId(0xE001), TokenId(0xE002), TokenId(0xE003)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,11 +39,14 @@ def checkpoint(**metadata: object) -> Checkpoint:
 
 
 def test_a_gguf_file() -> None:
-    many = checkpoint(**{"llama.context_length": 64, "tokenizer.ggml.tokens": ["a"], "general.license": "x" * 999})
+    many = checkpoint(
+        **{"llama.context_length": 64, "tokenizer.ggml.tokens": ["a"], "general.license": "x" * 999, "a.b": math.inf}
+    )
     info = describe(STORED, many, PLAIN, TEMPLATES)
     assert (info.name, info.num_bytes, info.num_parameters, info.quantization) == ("m", 1_000, 36, "Q4_1")
     assert (info.architecture, info.vocab_size, info.bos, info.eos) == ("llama", 3, "<s>", "</s>")
     assert info.chat_template == "{{ messages }}"
+    assert {"default", "chatml", "alpaca"} <= set(info.templates)
     assert info.metadata == {"general.architecture": "llama", "llama.context_length": 64}
 
 

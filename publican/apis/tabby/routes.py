@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from publican.apis.dialect import Auth, Handler, Route
 from publican.apis.fields import token_ids
-from publican.apis.patience import Patient, ProgressAnswer
+from publican.apis.patience import Patient, ProgressAnswer, retrieve
 from publican.apis.respond import Json
 from publican.apis.server import Call
 from publican.apis.tabby import translate
@@ -43,6 +43,7 @@ async def loading(host: Host, name: str, options: dict[str, Any]) -> AsyncIterat
     """The parts of `name` as they are loaded. Closing it early stops nothing: half a model is of no use to anybody."""
     parts: asyncio.Queue[translate.Part | None] = asyncio.Queue()
     work = asyncio.ensure_future(host.load(name, options, lambda done, total: parts.put_nowait(translate.Part(done, total))))
+    work.add_done_callback(retrieve)  # nobody may be left to hear of it
     work.add_done_callback(lambda _: parts.put_nowait(None))
     while (part := await parts.get()) is not None:
         yield part
@@ -78,6 +79,11 @@ async def download(call: Call) -> ASGIApp:
     return Patient(call, pulled(), lambda name: {"download_path": name})
 
 
+async def templates(call: Call) -> ASGIApp:
+    names = (await call.host.describe(None)).templates if call.loaded() else ()
+    return Json({"object": "list", "data": list(names)})
+
+
 async def presets(call: Call) -> ASGIApp:
     return Json({"selected": None, "overrides": {}, "presets": list(call.server.config.presets.names())})
 
@@ -105,6 +111,6 @@ def routes() -> list[Route]:
         Route("POST", "/v1/download", TABBY, admin, download, "Downloads a model.", DownloadBody),
         Route("GET", "/v1/loras", TABBY, key, _fixed(_NONE), "Adapters: there are none."),
         Route("GET", "/v1/lora", TABBY, key, _fixed(_NONE), "The same."),
-        Route("GET", "/v1/template/list", TABBY, key, _fixed(_NONE), "Templates by file: there are none."),
+        Route("GET", "/v1/template/list", TABBY, key, templates, "The templates that a request may name."),
         Route("GET", "/v1/sampling/override/list", TABBY, key, presets, "The sampler presets."),
     ]

@@ -57,3 +57,8 @@ def test_a_download_waits_until_the_model_is_here() -> None:
     assert answer.json() == {"download_path": "o/m"}
     assert answer.text.startswith(" ")
     assert host.changed == [("pull", "o/m@r")]
+
+
+def test_the_templates_that_a_request_may_name() -> None:
+    assert ask(app_of(ScriptedHost()), "GET", "/v1/template/list").json() == {"object": "list", "data": ["chatml", "default"]}
+    assert ask(app_of(ScriptedHost(cards=())), "GET", "/v1/template/list").json()["data"] == []
