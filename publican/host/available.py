@@ -25,11 +25,17 @@ def available(checkpoint: Checkpoint, machine: Machine) -> Available:
     Raises:
         ModelFileError: they are damaged.
     """
+    problem = _cpu_library_problem()
+    if problem:
+        log.warning("%s Until then native computes in NumPy, which is much slower.", problem)
     return _available(objection(checkpoint), checkpoint, machine)
 
 
 def available_for_headers(checkpoint: Checkpoint, machine: Machine) -> Available:
-    """For a model of which only the headers are known, on `machine`. What only its data could tell counts for nothing."""
+    """For a model of which only the headers are known, on `machine`. What only its data could tell counts for nothing.
+
+    Asked for each quant of a repository, so it logs nothing.
+    """
     try:
         found = objection(checkpoint)
     except ModelFileError:
@@ -40,7 +46,7 @@ def available_for_headers(checkpoint: Checkpoint, machine: Machine) -> Available
 def _available(native_objection: str | None, checkpoint: Checkpoint, machine: Machine) -> Available:
     return Available(
         cuda=_has_torch() and bool(machine.gpus),
-        cpu=_has_cpu_library(),
+        cpu=not _cpu_library_problem(),
         llama=importlib.util.find_spec("llama_cpp") is not None,
         llama_gpu=_llama_has_gpu(),
         native_objection=native_objection,
@@ -53,13 +59,13 @@ def _has_torch() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("torch", "triton"))
 
 
-def _has_cpu_library() -> bool:
+def _cpu_library_problem() -> str:
+    """Why our C++ library cannot be used; empty if it can."""
     try:
         load_library()
     except LibraryMissing as error:
-        log.warning("%s Until then native computes in NumPy, which is much slower.", error)
-        return False
-    return True
+        return str(error)
+    return ""
 
 
 def _llama_has_gpu() -> bool:

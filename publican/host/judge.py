@@ -19,6 +19,7 @@ from publican.host.choose import choose
 from publican.host.fit import engine_of, first_load, make_planner
 from publican.host.fit_shape import shape_model
 from publican.host.options import LoadOptions
+from publican.host.settle import usable
 from publican.store.pull.appraise import Judge
 from publican.store.pull.choose import Fitting
 
@@ -57,11 +58,9 @@ def _fitting(checkpoint: Checkpoint, num_bytes: int, machine: Machine, options: 
     """Raises PublicanError if it could not be run, so that there is nothing to plan."""
     here = available_for_headers(checkpoint, machine)
     chosen = choose("auto", "auto", here)
-    if chosen.loader == "llama" and not here.llama_gpu:
-        machine = replace(machine, gpus=())
     model, engine = shape_model(checkpoint), engine_of(chosen)
     model = replace(model, weights=_of_size(model.weights, num_bytes))
-    devices = Devices.of(machine)
+    devices = Devices.of(usable(machine, chosen, here))
     planner = make_planner(model, engine, options, devices)
     wanted = options.context_len or min(model.spec.context_len, _USUAL_CONTEXT)
     load = first_load(engine, wanted, options)

@@ -17,6 +17,7 @@ from publican.core.errors import ModelNotFound, Unsupported
 from publican.core.model import Checkpoint
 from publican.core.model_info import ModelInfo
 from publican.core.presets import Presets
+from publican.core.tokenizer import Vocabulary
 from publican.engine.budget import BudgetConfig
 from publican.hardware.machine import Machine, read_this_machine
 from publican.hardware.plan import without
@@ -36,6 +37,7 @@ from publican.host.prompts import Prompter
 from publican.host.pulling import Puller
 from publican.host.settle import settle
 from publican.host.template_files import template_for
+from publican.host.templates import ChatTemplates
 from publican.host.tokenizer import load_tokenizer
 from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.checkpoint import open_checkpoint
@@ -160,45 +162,54 @@ class ModelLibrary:
         tokenizer = load_tokenizer(checkpoint)
         if draft is not None:
             check_tokens(stored.name, tokenizer.vocabulary, draft)
-        own = model_settings(checkpoint, Presets(options.presets_dir))
-        templates = template_for(checkpoint, tokenizer.vocabulary, ways_of(own, options))
+        sampling, templates = _asking(checkpoint, tokenizer.vocabulary, options)
         prompter = Prompter(tokenizer, templates, fitted.context_len)
-        spec = WorkerSpec(
-            loader=chosen.loader,
-            backend=chosen.backend,
-            checkpoint=replace(
-                checkpoint, metadata={}
-            ),  # the worker wants tensors, not the vocabulary's fifty thousand strings
-            vocabulary=tokenizer.vocabulary,
-            context_len=fitted.context_len,
-            num_tokens=fitted.num_tokens,
-            num_slots=min(256, 2 * options.max_running) if chosen.loader == "llama" else options.max_running,
-            max_running=options.max_running,
-            max_batch_tokens=fitted.plan.load.chunk_len,
-            threads=options.threads or machine.num_cores,
-            gpu_layers=fitted.gpu_layers,
-            gpu_split=fitted.gpu_split,
-            rope=fitted.rope,
-            kv_type=fitted.kv_type,
-            quality=options.quality,
-            planned_bytes=(fitted.plan.host_loaded_bytes, fitted.plan.gpu_loaded_bytes),
-            max_guessing=max_guessing(options.speculate, chosen.loader),
-            budget=BudgetConfig(target_s=options.target_ms / 1e3),
-        )
+        spec = _spec(checkpoint, tokenizer.vocabulary, chosen, fitted, options, machine.num_cores)
         if draft is not None:
             planned = (spec.planned_bytes[0] + draft.planned_bytes[0], spec.planned_bytes[1] + draft.planned_bytes[1])
             max_tokens = max_drafting(chosen.backend)
             spec = replace(spec, draft=draft_spec(spec, draft), planned_bytes=planned, max_guessing=max_tokens)
         self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec, draft)
-        info = describe(stored, checkpoint, tokenizer.vocabulary, templates, own.sampling)
+        info = describe(stored, checkpoint, tokenizer.vocabulary, templates, sampling)
         description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
         self._newest = LoadedModel(description, spec, prompter, self._make_port, self._max_waiting)
         return self._newest
 
 
+def _spec(
+    checkpoint: Checkpoint, vocabulary: Vocabulary, chosen: Chosen, fitted: Fit, options: LoadOptions, num_cores: int
+) -> WorkerSpec:
+    """What the worker is told, without a draft model."""
+    return WorkerSpec(
+        loader=chosen.loader,
+        backend=chosen.backend,
+        checkpoint=replace(checkpoint, metadata={}),  # it wants tensors, not the vocabulary's fifty thousand strings
+        vocabulary=vocabulary,
+        context_len=fitted.context_len,
+        num_tokens=fitted.num_tokens,
+        num_slots=min(256, 2 * options.max_running) if chosen.loader == "llama" else options.max_running,
+        max_running=options.max_running,
+        max_batch_tokens=fitted.plan.load.chunk_len,
+        threads=options.threads or num_cores,
+        gpu_layers=fitted.gpu_layers,
+        gpu_split=fitted.gpu_split,
+        rope=fitted.rope,
+        kv_type=fitted.kv_type,
+        quality=options.quality,
+        planned_bytes=(fitted.plan.host_loaded_bytes, fitted.plan.gpu_loaded_bytes),
+        max_guessing=max_guessing(options.speculate, chosen.loader),
+        budget=BudgetConfig(target_s=options.target_ms / 1e3),
+    )
+
+
+def _asking(checkpoint: Checkpoint, vocabulary: Vocabulary, options: LoadOptions) -> tuple[Mapping[str, Any], ChatTemplates]:
+    """How the model likes to be asked: its sampling parameters, and its templates."""
+    own = model_settings(checkpoint, Presets(options.presets_dir))
+    return own.sampling, template_for(checkpoint, vocabulary, ways_of(own, options))
+
+
 def _describe(stored: StoredModel, options: LoadOptions) -> ModelInfo:
     checkpoint = open_checkpoint(stored.path)
     vocabulary = load_tokenizer(checkpoint).vocabulary
-    own = model_settings(checkpoint, Presets(options.presets_dir))
-    templates = template_for(checkpoint, vocabulary, ways_of(own, options))
-    return describe(stored, checkpoint, vocabulary, templates, own.sampling)
+    sampling, templates = _asking(checkpoint, vocabulary, options)
+    return describe(stored, checkpoint, vocabulary, templates, sampling)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from publican.core.model import Checkpoint, TensorInfo
+from publican.executors.native.cpu.library import LibraryMissing
 from publican.hardware.machine import described_machine
 from publican.host import available as host_available
 from publican.host.judge import make_judge
@@ -71,6 +72,22 @@ def test_what_runs_here(default_model: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "pip install 'publican[llama]'" in str(HERE.objection(strange))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: ModuleSpec(name, None))
     assert HERE.objection(strange) is None
+
+
+def test_a_library_that_is_not_built_is_not_complained_of_for_each_quant(
+    default_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing() -> None:
+        raise LibraryMissing("It was not compiled.")
+
+    monkeypatch.setattr(host_available, "load_library", missing)
+    checkpoint = open_checkpoint(default_model)
+    for _ in range(3):
+        assert HERE.fits(checkpoint, checkpoint.num_bytes) is not None
+        assert HERE.objection(checkpoint) is None
+    assert not caplog.records
+    assert not host_available.available(checkpoint, described_machine((), GIB, 4)).cpu
+    assert [record.getMessage()[:20] for record in caplog.records] == ["It was not compiled."]
 
 
 def test_formats_that_are_not_read_are_refused_by_name() -> None:
