@@ -44,7 +44,8 @@ class Status:
     """What goes on right now, for health checks and people. Cheap to ask for: every answer is labelled with the card's name.
 
     `num_slots` answers can be computed at once; 0 where nobody knows. `card` is the loaded model's; None if none is.
-    Of `num_guessed` tokens that were guessed before they were computed, `num_true` came true.
+    Of `num_guessed` tokens that were guessed before they were computed, `num_true` came true; `num_preemptions` answers had to
+    give their memory to others and were begun again. These count since the model's process began.
     """
 
     healthy: bool
@@ -56,6 +57,7 @@ class Status:
     card: ModelCard | None = None
     num_guessed: int = 0
     num_true: int = 0
+    num_preemptions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
