@@ -98,6 +98,11 @@ class Metrics(Collector):
             "publican_tokens_guessed", "Tokens guessed before they were computed.", value=status.num_guessed
         )
         yield CounterMetricFamily("publican_tokens_guessed_true", "Those of them that came true.", value=status.num_true)
+        yield CounterMetricFamily(
+            "publican_preemptions",
+            "Answers that gave their memory to others and were begun again.",
+            value=status.num_preemptions,
+        )
 
     def _tokens(self) -> Iterator[Metric]:
         share = self._num_cached_tokens / self._num_prompt_tokens if self._num_prompt_tokens else 0.0

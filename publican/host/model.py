@@ -241,15 +241,16 @@ class LoadedModel:
         num_unseen = len(self._streams) - stats.num_running - stats.num_waiting  # they came while the engine is in a step
         num_waiting = stats.num_waiting + max(0, num_unseen)
         return Status(
-            running,
-            text,
-            stats.num_running,
-            num_waiting,
-            kv_used,
-            self.spec.max_running,
-            self.card,
-            stats.num_guessed_tokens,
-            stats.num_true_tokens,
+            healthy=running,
+            text=text,
+            num_running=stats.num_running,
+            num_waiting=num_waiting,
+            kv_used=kv_used,
+            num_slots=self.spec.max_running,
+            card=self.card,
+            num_guessed=stats.num_guessed_tokens,
+            num_true=stats.num_true_tokens,
+            num_preemptions=stats.num_preemptions,
         )
 
 

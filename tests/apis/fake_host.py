@@ -115,7 +115,9 @@ class ScriptedHost:
     ended: list[RequestId | None] = field(default_factory=list)
     loaded: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     changed: list[tuple[str, ...]] = field(default_factory=list)
-    current: Status = field(default_factory=lambda: Status(True, "ok", 2, 3, 0.25, num_slots=4, num_guessed=20, num_true=15))
+    current: Status = field(
+        default_factory=lambda: Status(True, "ok", 2, 3, 0.25, num_slots=4, num_guessed=20, num_true=15, num_preemptions=7)
+    )
     info: ModelInfo = TINY
     pulling: Iterable[PullProgress | Pause | Exception] = (
         PullProgress("reading what there is"),

@@ -107,6 +107,7 @@ def test_metrics() -> None:
     assert (samples["publican_requests_running",], samples["publican_requests_waiting",]) == (2, 3)
     assert samples["publican_kv_cache_used_ratio",] == 0.25
     assert (samples["publican_tokens_guessed_total",], samples["publican_tokens_guessed_true_total",]) == (20, 15)
+    assert samples["publican_preemptions_total",] == 7
     assert samples["publican_prompt_tokens_total",] == 10
     assert samples["publican_prompt_tokens_cached_total",] == 6
     assert samples["publican_prefix_hit_ratio",] == 0.6
