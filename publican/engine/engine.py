@@ -304,7 +304,8 @@ class Engine:
         """Give every sequence whose known tokens are now all computed its next one."""
         rows = self._read_rows(planned, result)
         whole = [s for s, n in planned if n == s.num_pending]
-        drawing = [s for s in whole if s.group.search is None and s in s.group.sequences and not _asks_nothing(s)]
+        answers = [s for s in whole if s.group.search is None and s in s.group.sequences]  # and no shadows
+        drawing = [s for s in answers if not _asks_nothing(s)]
         draws = [self._draw(sequence, rows) for sequence in drawing]
         choices = self._pipeline.sample(result.logits, draws) if draws else []
         self._recorder.end_sampling()
@@ -313,8 +314,8 @@ class Engine:
             if not sequence.finished:  # its group may have failed a moment ago
                 self._commits.chosen(sequence, choice)
         self._confirm([s for s in drawing if s.draft], result.logits, rows)
-        for sequence in whole:
-            if _asks_nothing(sequence) and sequence.group.search is None:
+        for sequence in answers:
+            if _asks_nothing(sequence):
                 self._finish(sequence, FinishReason.LENGTH)
         for group in {s.group: None for s in whole if s.group.search is not None}:
             self._advance(group, result.logits, rows)

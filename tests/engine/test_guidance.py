@@ -123,3 +123,12 @@ def test_whatever_runs_beside_it(jobs, pages):
         if expected is not None:
             assert driver.answers[id].tokens() == expected
         driver.answers[id].check()
+
+
+def test_a_prompt_that_is_only_read_may_have_a_negative_one(memory):
+    """Its shadow has no answer to end: ending one took the whole engine down."""
+    driver = Driver(fake_info(memory))
+    beside = driver.submit("two", max_tokens=10)
+    read = driver.ask("a prompt", sampling=guided(2.0), negative="no", wanted=Wanted(prompt_logprobs=0), max_tokens=0)
+    assert len(read.events[0].prompt) == len("a prompt")
+    assert driver.answers[beside].text() == Driver().ask("two", max_tokens=10).text()
