@@ -100,6 +100,7 @@ def _single_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in metadata.items()
-        if (isinstance(value, bool | int | float) and math.isfinite(value))
+        if isinstance(value, bool | int)
+        or (isinstance(value, float) and math.isfinite(value))
         or (isinstance(value, str) and len(value) <= _LONGEST_VALUE)
     }

@@ -158,6 +158,6 @@ class Prompter:
 
     def _check(self, tokens: tuple[TokenId, ...], name: str = "prompt") -> None:
         size = self.tokenizer.vocabulary.size
-        wrong = next((t for t in tokens if not 0 <= t < size), None)
-        if wrong is not None:
+        if tokens and not (min(tokens) >= 0 and max(tokens) < size):
+            wrong = next(t for t in tokens if not 0 <= t < size)
             raise InvalidParameter(name, f"holds token {wrong}, and this model's tokens are 0 to {size - 1}.")

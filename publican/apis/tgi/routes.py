@@ -6,6 +6,7 @@ are the house's, which TGI's pollers understand.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -64,7 +65,7 @@ async def chat_tokenize(call: Call) -> ASGIApp:
 
 async def _tokens(call: Call, text: str) -> list[dict[str, Any]]:
     tokens = await call.host.tokenize(TextPrompt(text))
-    return answers.spans(text, tokens, await call.host.pieces(tokens))
+    return await asyncio.to_thread(answers.spans, text, tokens, await call.host.pieces(tokens))
 
 
 async def info(call: Call) -> ASGIApp:
