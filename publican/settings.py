@@ -45,6 +45,9 @@ class Settings(BaseModel):
 
     loader: Literal["auto", "native", "llama", "fake"] = Field("auto", description="Which engine runs the model.")
     backend: Literal["auto", "plain", "cpu", "cuda"] = Field("auto", description="Which of native's backends computes.")
+    lora: tuple[str, ...] = Field(
+        (), description="LoRA adapters for the model, each NAME=FOLDER or FOLDER as PEFT saves them; requests choose by name."
+    )
     ctx: int | None = Field(
         None, ge=64, le=16_777_216, description="Tokens of context per conversation; by default the model's."
     )
@@ -203,7 +206,12 @@ def _is_given(value: Any) -> bool:
 
 def _from_text(name: str, text: str) -> Any:
     """An environment variable's text; lists are separated by commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if name == "cors_origins" else text
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if is_list(name) else text
+
+
+def is_list(name: str) -> bool:
+    """Whether a setting is several texts."""
+    return Settings.model_fields[name].annotation == tuple[str, ...]
 
 
 def data_dir(environ: Mapping[str, str], home: Path) -> Path:

@@ -63,8 +63,10 @@ class Server:
         return caller
 
     def model_name(self, asked: str | None) -> str:
-        """What answers are labelled with: the loaded model's name, or what was asked for."""
+        """What answers are labelled with: the loaded model's name or its adapter's; or what was asked for."""
         card = self.host.status().card
+        if asked is not None and card is not None and asked in card.adapters:
+            return asked
         return card.name if card is not None else asked or ""
 
 
@@ -102,7 +104,8 @@ class Call:
         presets, card = self.server.config.presets, self.loaded()
         if card is not None and card.sampling:
             presets = presets.over(card.sampling)
-        return Asking(self.caller, presets, self.server.config.max_prompts)
+        adapters = card.adapters if card is not None else ()
+        return Asking(self.caller, presets, self.server.config.max_prompts, adapters)
 
     @property
     def known(self) -> bool:

@@ -24,6 +24,7 @@ LOADING = (
 
 _ALSO = {"kv_type": ("--cache-type",), "draft_model": ("--model-draft", "-md")}
 """Second names of flags: what people know them as."""
+_ITEMS = {"cors_origins": "ORIGIN", "lora": "[NAME=]FOLDER"}
 
 
 def settings_options(*names: str) -> Callable[[Command], Command]:
@@ -46,8 +47,8 @@ def _option(name: str, info: FieldInfo) -> Callable[[Command], Command]:
         help += f" [default: {shown}]"
     if kind is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=help)
-    if name == "cors_origins":
-        return click.option(flag, name, multiple=True, metavar="ORIGIN", help=help)
+    if settings.is_list(name):
+        return click.option(flag, name, multiple=True, metavar=_ITEMS.get(name, "TEXT"), help=f"{help} May be repeated.")
     flags = (flag, *_ALSO.get(name, ()))
     return click.option(*flags, name, default=None, type=click.Choice(choices) if choices else kind, help=help)
 

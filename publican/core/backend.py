@@ -28,6 +28,7 @@ class ModelCard:
     """A model as callers may know it. Cheap to make: what is in the model's files is `ModelInfo`.
 
     `num_bytes` is the size of its files, 0 where nobody knows. `sampling` is what `ModelInfo.sampling` is, of a loaded model.
+    `adapters` are the names of those that were loaded with it, each of which may be asked for in its place.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ModelCard:
     details: Mapping[str, Any] = field(default_factory=dict)
     num_bytes: int = 0
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ def _fake(spec: WorkerSpec) -> Executor:
         context_len=spec.context_len,
         max_batch_tokens=spec.max_batch_tokens,
         max_logits=spec.max_batch_tokens,
+        num_adapters=len(spec.adapters),
     )
     return FakeExecutor(info, step_s=spec.fake_step_s)
 
@@ -75,7 +76,7 @@ def _native(spec: WorkerSpec, progress: Progress) -> Executor:
         quality=spec.quality,
         gpu_split=spec.gpu_split,
     )
-    return load(spec.checkpoint, config, progress)
+    return load(spec.checkpoint, config, progress, spec.adapters)
 
 
 def _llama(spec: WorkerSpec, progress: Progress) -> Executor:

@@ -6,6 +6,7 @@ Reading headers and tokenizers takes up to a second, on a thread; the event loop
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -14,13 +15,14 @@ from typing import Any
 
 from publican.core.backend import ModelCard, PullProgress
 from publican.core.errors import ModelNotFound, Unsupported
-from publican.core.model import Checkpoint
+from publican.core.model import Adapter, Checkpoint
 from publican.core.model_info import ModelInfo
 from publican.core.presets import Presets
 from publican.core.tokenizer import Vocabulary
 from publican.engine.budget import BudgetConfig
 from publican.hardware.machine import Machine, read_this_machine
 from publican.hardware.plan import without
+from publican.host.adapters import open_adapters, with_adapters
 from publican.host.asked_options import with_asked
 from publican.host.available import available
 from publican.host.choose import Chosen
@@ -42,6 +44,8 @@ from publican.host.tokenizer import load_tokenizer
 from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.checkpoint import open_checkpoint
 from publican.store.remove import link_model, remove_model
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class ModelLibrary:
         self._puller = puller
         self._elsewhere: dict[str, StoredModel] = {}
         self._drafts: dict[str, StoredModel] = {}
+        self._adapted: str | None = None
 
     def add(self, stored: StoredModel) -> None:
         """Let a model that the owner named by its path be asked for by its name."""
@@ -141,6 +146,17 @@ class ModelLibrary:
     def _draft(self, name: str) -> StoredModel:
         return self._drafts.get(name) or self._elsewhere.get(name) or find_model(name, self.folder)
 
+    def _adapters_for(self, stored: StoredModel, checkpoint: Checkpoint, options: LoadOptions) -> tuple[Adapter, ...]:
+        """The owner's adapters, which are for the model that is opened first and for no other."""
+        if not options.adapters:
+            return ()
+        if self._adapted not in (None, stored.name):
+            log.info("%s is loaded without adapters, which are for %s", stored.name, self._adapted)
+            return ()
+        adapters = open_adapters(options.adapters, stored.name, checkpoint, options.loader)
+        self._adapted = stored.name
+        return adapters
+
     def open_model(self, stored: StoredModel, options: LoadOptions) -> LoadedModel:
         """Everything that can be known before loading. Blocks.
 
@@ -153,7 +169,10 @@ class ModelLibrary:
             machine = without(machine, self.last_opened.fit.plan)  # it goes before this one comes
             if self.last_opened.draft is not None:
                 machine = without(machine, self.last_opened.draft.fit.plan)
-        model, here = shape_model(checkpoint), available(checkpoint, machine)
+        adapters = self._adapters_for(stored, checkpoint, options)
+        if adapters and options.loader == "auto":
+            options = replace(options, loader="native")
+        model, here = with_adapters(shape_model(checkpoint), adapters), available(checkpoint, machine)
         draft: Draft | None = None
         if has_draft(options.speculate, options.draft_model):
             chosen, fitted, draft = settle_with(self._draft(options.draft_model), model, here, options, machine)
@@ -164,7 +183,7 @@ class ModelLibrary:
             check_tokens(stored.name, tokenizer.vocabulary, draft)
         sampling, templates = _asking(checkpoint, tokenizer.vocabulary, options)
         prompter = Prompter(tokenizer, templates, fitted.context_len)
-        spec = _spec(checkpoint, tokenizer.vocabulary, chosen, fitted, options, machine.num_cores)
+        spec = replace(_spec(checkpoint, tokenizer.vocabulary, chosen, fitted, options, machine.num_cores), adapters=adapters)
         if draft is not None:
             planned = (spec.planned_bytes[0] + draft.planned_bytes[0], spec.planned_bytes[1] + draft.planned_bytes[1])
             max_tokens = max_drafting(chosen.backend)

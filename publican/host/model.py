@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from publican.core.backend import EventStream, ModelCard, Progress, Status, no_progress
-from publican.core.errors import Overloaded, PublicanError, WorkerDied
+from publican.core.errors import InvalidParameter, Overloaded, PublicanError, WorkerDied
 from publican.core.events import Finished
 from publican.core.ids import RequestId
 from publican.core.model_info import ModelInfo
 from publican.core.request import Caller, Request
+from publican.core.step import NO_ADAPTER
 from publican.engine.job import Abort, Command, EngineStats, Job, Report, SendTrace, StepTrace, Submit
 from publican.host.answers.events import AnswerEvents
 from publican.host.frames import Ready
@@ -171,7 +172,21 @@ class LoadedModel:
         if sampling.seed is None:
             sampling = replace(sampling, seed=random.getrandbits(63))
         negative = await self.prompter.negative_tokens(sampling, prepared.tokens)
-        return Job(request.id, prepared.tokens, sampling, request.stopping, prepared.wanted, negative)
+        adapter = self._adapter(request)
+        return Job(request.id, prepared.tokens, sampling, request.stopping, prepared.wanted, negative, adapter)
+
+    def _adapter(self, request: Request) -> int:
+        """The one that is named as such, or in place of a model; a model's name that nobody knows means the model."""
+        names = self.adapters
+        if request.adapter and request.adapter not in names:
+            here = f"here are: {', '.join(names[:20])}" if names else "none is loaded"
+            raise InvalidParameter("adapter", f"there is no adapter {request.adapter!r:.80}; {here}.")
+        name = request.model if request.adapter is None else request.adapter
+        return names.index(name) if name in names else NO_ADAPTER
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(adapter.name for adapter in self.spec.adapters)
 
     def _check_queue(self) -> None:
         waiting = len(self._streams) - self.spec.max_running
@@ -230,7 +245,7 @@ class LoadedModel:
         details = {"loader": self.description.loader, "device": self.ready.info.device if self.ready else ""}
         name, created_s, info = self.description.name, self.description.created_s, self.description.info
         num_bytes, sampling = (info.num_bytes, info.sampling) if info else (0, {})
-        return ModelCard(name, self.spec.context_len, True, created_s, details, num_bytes, sampling)
+        return ModelCard(name, self.spec.context_len, True, created_s, details, num_bytes, sampling, self.adapters)
 
     @property
     def status(self) -> Status:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from publican.core.model import Checkpoint, Rope
+from publican.core.model import Adapter, Checkpoint, Rope
 from publican.core.tokenizer import Vocabulary
 from publican.engine.budget import BudgetConfig
 from publican.host.choose_rope import RopeWish
@@ -31,6 +31,7 @@ class LoadOptions:
         rope: how positions are stretched.
         speculate: whether coming tokens are guessed; left alone, where confirming several costs little more than one.
         draft_model: a smaller model with the same tokens that guesses coming ones, by its name; empty for none.
+        adapters: names and folders of the LoRA adapters to load with the model.
         quality: slower and more exact arithmetic where a backend has the choice.
         target_ms: how much longer a step may take for prompts while others are being answered.
         chat_template, tool_calls, thoughts: in place of what the model's own files say; see `model_settings`. Empty for none.
@@ -49,6 +50,7 @@ class LoadOptions:
     kv_type: KVType = "auto"
     speculate: Literal["auto", "ngram", "off"] = "auto"
     draft_model: str = ""
+    adapters: tuple[tuple[str, Path], ...] = ()
     quality: bool = False
     target_ms: float = 60.0
     chat_template: str = ""
@@ -73,6 +75,7 @@ class WorkerSpec:
         max_guessing: see `Engine`.
         planned_bytes: of main memory, and of GPUs, when loading has ended; 0 where nobody planned.
         draft: the model that guesses for this one, in the same worker; None for none.
+        adapters: in the order of the numbers that jobs call them by.
     """
 
     loader: Loader
@@ -95,3 +98,4 @@ class WorkerSpec:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     fake_step_s: float = 0.0
     draft: WorkerSpec | None = None
+    adapters: tuple[Adapter, ...] = ()

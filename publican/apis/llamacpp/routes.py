@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from publican.apis import house
-from publican.apis.dialect import Auth, Handler, Route
+from publican.apis.dialect import Auth, Route
 from publican.apis.fields import token_ids
 from publican.apis.infill import infill_prompt
 from publican.apis.llamacpp import info, translate
@@ -128,15 +128,14 @@ async def slot_action(call: Call) -> ASGIApp:
     raise Unsupported("Slots are not kept by hand here: what prompts share is found again by itself.")
 
 
+async def lora_adapters(call: Call) -> ASGIApp:
+    """Scale 0, for none is applied to who does not ask for it; where they lie on this machine is nobody's business."""
+    card = call.loaded()
+    return Json([{"id": id, "path": name, "scale": 0.0} for id, name in enumerate(card.adapters if card else ())])
+
+
 async def set_props(call: Call) -> ASGIApp:
     raise Unsupported("Nothing can be changed here; say what you want in each request.")
-
-
-def _fixed(value: Any) -> Handler:
-    async def answer(call: Call) -> ASGIApp:
-        return Json(value)
-
-    return answer
 
 
 def routes() -> list[Route]:
@@ -155,6 +154,6 @@ def routes() -> list[Route]:
         Route("POST", "/props", own, Auth.ADMIN, set_props, "Refuses: nothing is set for everybody."),
         Route("GET", "/slots", own, key, slots, "How many answers are being computed."),
         Route("POST", "/slots/{id}", own, key, slot_action, "Refuses: the cache keeps itself."),
-        Route("GET", "/lora-adapters", own, key, _fixed([]), "Adapters: there are none."),
+        Route("GET", "/lora-adapters", own, key, lora_adapters, "The adapters that requests may choose by number."),
         Route("GET", "/v1/health", own, Auth.OPEN, house.health, "Whether the model can be asked."),
     ]

@@ -19,6 +19,13 @@ Mixed = Annotated[
 """A text, or a list of texts and token ids that are joined."""
 
 
+class LoraScale(Body):
+    """An adapter by its number in `GET /lora-adapters`, and how much of it."""
+
+    id: Whole
+    scale: float = 1.0
+
+
 class CompletionBody(Body):
     """POST /completion. `n_predict` -1 and -2 are as many as fit."""
 
@@ -30,6 +37,7 @@ class CompletionBody(Body):
     stream: bool = False
     return_tokens: bool = False
     response_fields: list[str] = Field(default_factory=list)
+    lora: list[LoraScale] = Field(default_factory=list)
     model: str = ""
 
 

@@ -19,7 +19,6 @@ NAME = "llamacpp"
 MAX_PARTS = 10_000
 
 _UNSUPPORTED = {
-    "lora": bool,
     "t_max_predict_ms": lambda value: isinstance(value, int | float) and value > 0,
 }
 """What an answer must not silently do without."""
@@ -98,7 +97,23 @@ def _request(prompt: Prompt, body: Mapping[str, Any], sent: CompletionBody, aski
     stopping = Stopping(max_tokens=sent.n_predict if sent.n_predict >= 0 else None, strings=tuple(sent.stop))
     wanted = Wanted(num_choices=sent.n, logprobs=sent.n_probs or None)
     sampling = sampling_from(NAME, with_format(body), asking.presets)
-    return Request(prompt, sampling, stopping, wanted, sent.model or None, asking.caller, NAME, new_request_id("cmpl"))
+    id, adapter = new_request_id("cmpl"), _adapter(sent, asking)
+    return Request(prompt, sampling, stopping, wanted, sent.model or None, asking.caller, NAME, id, adapter)
+
+
+def _adapter(sent: CompletionBody, asking: Asking) -> str | None:
+    """The adapter of `lora`; what is not named there is not applied. None leaves it to the model's name."""
+    if sent.lora and not asking.adapters:
+        raise Unsupported("lora: no adapters are loaded; they are given to the server as --lora.")
+    chosen = [each for each in sent.lora if each.scale != 0.0]
+    for each in sent.lora:
+        if not 0 <= each.id < len(asking.adapters):
+            raise InvalidParameter("lora", f"there is no adapter {each.id}; GET /lora-adapters says which there are.")
+    if len(chosen) > 1 or any(each.scale != 1.0 for each in chosen):
+        raise Unsupported("lora: one adapter at a time is applied here, with a scale of 1.")
+    if chosen:
+        return asking.adapters[chosen[0].id]
+    return "" if sent.lora else None
 
 
 def _shape(sent: CompletionBody, request: Request, several: bool) -> Shape:

@@ -74,9 +74,14 @@ async def model_unload(call: Call) -> ASGIApp:
     return Patient(call, call.host.unload(), lambda nothing: "OK")
 
 
+async def lora_list(call: Call) -> ASGIApp:
+    card = call.loaded()
+    return Json({"lora_names": list(card.adapters) if card else []})
+
+
 async def lora_load(call: Call) -> ASGIApp:
     if LoraBody.of(call.body).lora_names:
-        raise Unsupported("lora_names: adapters are not supported by this server; load a model with them merged in.")
+        raise Unsupported("lora_names: adapters are loaded with --lora, and each request names its own as its model.")
     return Json("OK")
 
 
@@ -102,7 +107,7 @@ def routes() -> list[Route]:
         Route("GET", f"{at}/model/list", own, admin, model_list, "The models that are here."),
         Route("POST", f"{at}/model/load", own, admin, model_load, "Loads a model.", LoadBody),
         Route("POST", f"{at}/model/unload", own, admin, model_unload, "Frees the model."),
-        Route("GET", f"{at}/lora/list", own, admin, _fixed({"lora_names": []}), "Adapters: there are none."),
+        Route("GET", f"{at}/lora/list", own, admin, lora_list, "The adapters that requests may name as their model."),
         Route("POST", f"{at}/lora/load", own, admin, lora_load, "Refuses adapters.", LoraBody, bodiless=True),
         Route("POST", f"{at}/lora/unload", own, admin, _fixed("OK"), "Has nothing to do."),
     ]

@@ -33,6 +33,12 @@ def model(card: ModelCard) -> dict[str, Any]:
     }
 
 
+def listed(card: ModelCard) -> list[dict[str, Any]]:
+    """The model, and behind it what may be asked for in its place, as vLLM lists it."""
+    own = model(card)
+    return [own, *(own | {"id": name, "root": name, "parent": card.name} for name in card.adapters)]
+
+
 def usage(counts: Usage, num_thoughts: int) -> dict[str, Any]:
     """`num_thoughts` of the completion's tokens were thoughts."""
     return {

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 from publican.apis.dialect import Auth, Route
 from publican.apis.infill import with_suffix
 from publican.apis.openai import embeddings, translate
-from publican.apis.openai.answers import Answer, model
+from publican.apis.openai.answers import Answer, listed
 from publican.apis.openai.errors import OPENAI
 from publican.apis.openai.forms import ChatCompletion, Completion
 from publican.apis.openai.schema import ChatBody, CompletionBody, EmbeddingsBody
@@ -21,15 +21,15 @@ from publican.core.errors import ModelNotFound
 
 async def models(call: Call) -> ASGIApp:
     cards = sorted(await call.host.models(), key=lambda card: not card.loaded)
-    return Json({"object": "list", "data": [model(card) for card in cards]})
+    return Json({"object": "list", "data": [each for card in cards for each in listed(card)]})
 
 
 async def one_model(call: Call) -> ASGIApp:
-    cards = {card.name: card for card in await call.host.models()}
+    found = {each["id"]: each for card in await call.host.models() for each in listed(card)}
     name = call.path["name"]
-    if name not in cards:
-        raise ModelNotFound(name, tuple(cards))
-    return Json(model(cards[name]))
+    if name not in found:
+        raise ModelNotFound(name, tuple(found))
+    return Json(found[name])
 
 
 async def completions(call: Call) -> ASGIApp:

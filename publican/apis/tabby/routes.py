@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from publican.apis.dialect import Auth, Handler, Route
+from publican.apis.dialect import Auth, Route
 from publican.apis.fields import token_ids
 from publican.apis.patience import Patient, ProgressAnswer, retrieve
 from publican.apis.respond import Json
@@ -88,14 +88,10 @@ async def presets(call: Call) -> ASGIApp:
     return Json({"selected": None, "overrides": {}, "presets": list(call.server.config.presets.names())})
 
 
-def _fixed(value: Any) -> Handler:
-    async def answer(call: Call) -> ASGIApp:
-        return Json(value)
-
-    return answer
-
-
-_NONE = {"object": "list", "data": []}
+async def loras(call: Call) -> ASGIApp:
+    card = call.loaded()
+    names = card.adapters if card else ()
+    return Json({"object": "list", "data": [{"id": name, "object": "lora", "scaling": 1.0} for name in names]})
 
 
 def routes() -> list[Route]:
@@ -109,8 +105,8 @@ def routes() -> list[Route]:
         Route("POST", "/v1/token/decode", TABBY, key, decode, "Tokens as a text.", DecodeBody),
         Route("GET", "/v1/auth/permission", TABBY, key, permission, "What the caller may do."),
         Route("POST", "/v1/download", TABBY, admin, download, "Downloads a model.", DownloadBody),
-        Route("GET", "/v1/loras", TABBY, key, _fixed(_NONE), "Adapters: there are none."),
-        Route("GET", "/v1/lora", TABBY, key, _fixed(_NONE), "The same."),
+        Route("GET", "/v1/loras", TABBY, key, loras, "The adapters that requests may name as their model."),
+        Route("GET", "/v1/lora", TABBY, key, loras, "The same."),
         Route("GET", "/v1/template/list", TABBY, key, templates, "The templates that a request may name."),
         Route("GET", "/v1/sampling/override/list", TABBY, key, presets, "The sampler presets."),
     ]

@@ -29,7 +29,7 @@ def instead(kind: Kind, objection: str | None, base_models: tuple[str, ...] = ()
     base = next((name for name in base_models if "/" in name), "")
     if kind == "LoRA adapter":
         what = f"pull {base}, which it changes" if base else "pull the model that it changes"
-        return f"It is a LoRA adapter, which publican does not apply; {what}, or a merged copy of the two."
+        return f"It is a LoRA adapter and no model; {what}, and load its folder with that: publican serve MODEL --lora FOLDER."
     if kind in _KINDS:
         return _KINDS[kind] + "."
     if not objection:
