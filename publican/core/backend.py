@@ -74,7 +74,7 @@ class PullProgress:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """A vector for each prompt, in order, each of length 1, and how many tokens were read for them."""
+    """A vector for each prompt, in order, as the model gives it (of any length, seldom 1), and how many tokens were read."""
 
     vectors: tuple[Sequence[float], ...]
     num_tokens: int
@@ -131,8 +131,8 @@ class Control(Protocol):
         """The text that `prompt` becomes before it is tokenised. Raises what `generate` raises for a bad prompt."""
         ...
 
-    async def embed(self, prompts: tuple[Prompt, ...], model: str | None = None) -> Embeddings:
-        """What the model makes of `prompts` as vectors.
+    async def embed(self, prompts: tuple[Prompt, ...], model: str | None = None, truncate: bool = False) -> Embeddings:
+        """What the model makes of `prompts` as vectors. `truncate` keeps only the beginning of one that is too long.
 
         Raises:
             Unsupported: this model or its loader gives none.

@@ -1,6 +1,7 @@
 """What a request gives back: a stream of these, in order, ending in exactly one `Finished` or `Failed`.
 
 Queued*  Started  (Delta | ToolCallDelta | ChoiceFinished)*  Finished
+Queued*  Embedded                                            Finished      where a vector was asked for
                                           or Failed, anywhere
 """
 
@@ -104,6 +105,13 @@ class ChoiceFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedded:
+    """What the model made of a prompt that was to become a vector: as many numbers as a hidden state has, of any length."""
+
+    vector: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Counts and times of a whole request. Prompt tokens count once however many choices there are.
 
@@ -133,4 +141,4 @@ class Failed:
     error: PublicanError
 
 
-Event = Queued | Started | Delta | ToolCallDelta | ChoiceFinished | Finished | Failed
+Event = Queued | Started | Delta | ToolCallDelta | ChoiceFinished | Embedded | Finished | Failed

@@ -50,6 +50,8 @@ class ExecutorInfo:
         memory: pages or cells, never fewer than one slot's context.
         hidden_size: the width of a hidden state, or 0 where the executor cannot give any.
         num_adapters: rows may have adapters 0 … num_adapters - 1, or none.
+        is_encoder: each token of a text looks at all of it, so a row is a whole text, from position 0 on, and gives hidden
+            states and no logits. Nothing of it stays in memory.
     """
 
     loader: str
@@ -62,6 +64,7 @@ class ExecutorInfo:
     memory: Pages | Cells
     hidden_size: int = 0
     num_adapters: int = 0
+    is_encoder: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+Pooling = Literal["mean", "cls", "last"]
+"""How the hidden states of a text become one vector: their mean, that of the first token, or that of the last."""
+
 RopeKind = Literal["none", "linear", "ntk", "dynamic", "yarn", "llama3", "longrope"]
 
 
