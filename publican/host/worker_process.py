@@ -92,6 +92,19 @@ class WorkerPort:
                     raise EngineError(f"The worker ended while it was loading the model ({how}); see the log above.")
 
     async def _read(self, process: Process, source: asyncio.StreamReader, callbacks: PortCallbacks) -> None:
+        try:
+            await self._listen(source, callbacks)
+        except Exception:  # a worker that nobody listens to would keep its requests waiting for ever
+            log.exception("worker %d is killed: what it said could not be dealt with", process.pid)
+            _kill(process)
+        code = await process.wait()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if not self._closing:
+            callbacks.exited(_how_it_ended(code))
+
+    async def _listen(self, source: asyncio.StreamReader, callbacks: PortCallbacks) -> None:
+        """Until the worker says nothing more."""
         while True:
             message = await frames.read_async(source)
             self._num_unanswered = 0
@@ -102,12 +115,7 @@ class WorkerPort:
             elif isinstance(message, frames.Logged):
                 self._log(message)
             else:
-                break
-        code = await process.wait()
-        if self._watcher is not None:
-            self._watcher.cancel()
-        if not self._closing:
-            callbacks.exited(_how_it_ended(code))
+                return
 
     def _log(self, line: frames.Logged) -> None:
         logging.getLogger(line.logger).log(line.level, "%s", line.text, extra={"worker": self.pid})

@@ -17,6 +17,7 @@ import pytest
 from publican.core.backend import no_progress
 from publican.core.errors import EngineError, PublicanError, UnsupportedModel, WorkerDied
 from publican.core.events import Delta, Failed, Finished
+from publican.engine.job import SendTrace
 from publican.host import frames, worker_process
 from publican.host.fake import fake_model, fake_spec
 from publican.host.in_process import ThreadPort
@@ -107,6 +108,24 @@ def test_the_worker_does_not_mind_ctrl_c():
     process.stdin.close()
     assert process.wait(10) == 0
     process.stdout.close()
+
+
+def test_a_reader_that_breaks_leaves_nobody_waiting():
+    """Whatever goes wrong with what a worker says: it ends, and that is told, or its requests would wait for ever."""
+
+    async def main():
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def broken(report):
+            raise ValueError("a bug of ours")
+
+        port = WorkerPort()
+        await port.start(fake_spec(), PortCallbacks(broken, ended.set_result, no_progress))
+        port.send(SendTrace())
+        assert "signal 9" in await asyncio.wait_for(ended, 10)
+        await port.close()
+
+    run(main())
 
 
 def test_the_worker_loads_neither_torch_nor_the_web():
