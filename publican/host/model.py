@@ -191,7 +191,7 @@ class LoadedModel:
     def _check_queue(self) -> None:
         waiting = len(self._streams) - self.spec.max_running
         if waiting >= self._max_waiting:
-            retry_after_s = int(self._request_s * (waiting + 1) / self.spec.max_running)
+            retry_after_s = max(1, int(self._request_s * (waiting + 1) / self.spec.max_running))
             raise Overloaded(f"{waiting} requests are waiting already; try again in {retry_after_s} s.", retry_after_s)
 
     async def _wait_until_running(self) -> None:

@@ -208,6 +208,7 @@ def test_a_full_queue_refuses_and_says_when(make_port):
         with pytest.raises(Overloaded) as refused:
             await model.generate(request("one too many"))
         assert refused.value.retry_after_s >= 1
+        assert f"try again in {refused.value.retry_after_s} s" in str(refused.value)
         for stream in streams:
             await stream.aclose()
         assert len((await ask(model, "room again")).text()) == 16

@@ -90,7 +90,8 @@ async def pull(order: Order, network: Network, judge: Judge, watch: Watch, chose
                 brought = await bring_loose(url, order.models, session, watch, order.distrust)
         case HubReference():
             if network.offline:
-                return Pulled(already_here(reference, order.quant, order.file, order.models), 0)
+                path = await asyncio.to_thread(already_here, reference, order.quant, order.file, order.models)
+                return Pulled(path, 0)
             return await _from_hub(reference, order, network, judge, watch, chose)
     return Pulled(await _opened(brought, None), brought.num_fetched_bytes)
 
