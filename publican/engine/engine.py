@@ -34,9 +34,10 @@ from publican.engine.outbox import Outbox
 from publican.engine.prepare import Preparer, is_contrastive, is_search
 from publican.engine.sampling.healing import Healer
 from publican.engine.sampling.pipeline import Draw, Pipeline
-from publican.engine.scheduler import Planned, Scheduler, SchedulerConfig
+from publican.engine.scheduler import Planned, Scheduler, SchedulerConfig, num_logits_of
 from publican.engine.search.beams import BeamSearch
 from publican.engine.search.contrastive import ContrastiveSearch
+from publican.engine.search.pooled import PooledPrompt
 from publican.engine.search.search import Tools
 from publican.engine.sequence import Group, Sequence
 from publican.engine.stats import Recorder
@@ -87,7 +88,7 @@ class Engine:
         if not can_forget(executor):
             max_guessing = 0
         self._drafter = make_drafter(draft, vocabulary, budget, max_guessing)
-        config = SchedulerConfig(max_running, info.max_logits, max_guessing=max_guessing)
+        config = SchedulerConfig(max_running, info.max_logits, max_guessing=max_guessing, whole_prompts=info.is_encoder)
         self.scheduler = Scheduler(config, cache_for(info), self._budget, self._drafter)
         self._pipeline = Pipeline(vocabulary, executor.top)
         self._outbox = Outbox(vocabulary, info.context_len)
@@ -231,7 +232,9 @@ class Engine:
         group = self._preparer.group(job, self._num_arrived, matcher)
         self._num_arrived += 1
         self._groups[job.id] = group
-        if is_search(job.sampling):
+        if job.pooling is not None:
+            group.search = PooledPrompt(group, self._tools, job.pooling)
+        elif is_search(job.sampling):
             group.search = (ContrastiveSearch if is_contrastive(job.sampling) else BeamSearch)(group, self._tools)
         for sequence in group.sequences:
             for member in sequence.unit:
@@ -356,8 +359,8 @@ class Engine:
             if sequence.reads_whole_prompt:
                 self._read_prompt(sequence, result.logits[row : row + num_tokens])
                 row += num_tokens
-            elif num_tokens == sequence.num_pending:
-                row += 1 + len(sequence.draft)
+            else:
+                row += num_logits_of(sequence, num_tokens)
             rows[sequence] = row - 1 - len(sequence.draft)
         return rows
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from publican.core.events import Event
 from publican.core.ids import RequestId, TokenId
+from publican.core.model import Pooling
 from publican.core.request import Stopping, Wanted
 from publican.core.sampling import SamplingParams
 from publican.core.step import NO_ADAPTER
@@ -16,7 +17,7 @@ class Job:
     """A request after tokenising. `sampling.seed` is always set, so that a job gives the same answer wherever it runs.
 
     `negative_tokens` is the prompt that guidance moves away from, where `sampling.guidance_scale` is not 1. `adapter` is the
-    executor's number of the adapter to answer with.
+    executor's number of the adapter to answer with. With `pooling` no answer is wanted but the prompt's vector (`Embedded`).
     """
 
     id: RequestId
@@ -26,6 +27,7 @@ class Job:
     wanted: Wanted = field(default_factory=Wanted)
     negative_tokens: tuple[TokenId, ...] = ()
     adapter: int = NO_ADAPTER
+    pooling: Pooling | None = None
 
 
 @dataclass(frozen=True, slots=True)

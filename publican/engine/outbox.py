@@ -14,6 +14,7 @@ from publican.core.errors import PublicanError
 from publican.core.events import (
     ChoiceFinished,
     Delta,
+    Embedded,
     Event,
     Failed,
     Finished,
@@ -139,6 +140,12 @@ class Outbox:
             decode_s=time.perf_counter() - group.first_token_s,
         )
         self._events.append((group.job.id, Finished(usage)))
+
+    def embedded(self, group: Group, vector: tuple[float, ...]) -> None:
+        """The prompt of `group` is computed, and this is what it became; nothing follows."""
+        group.first_token_s = time.perf_counter()
+        self._events.append((group.job.id, Embedded(vector)))
+        self.finished(group, 0)
 
     def failed(self, id: RequestId, error: PublicanError) -> None:
         self._events.append((id, Failed(error)))

@@ -28,12 +28,16 @@ class Preparer:
 
     def check(self, job: Job) -> None:
         """Raises PromptTooLong, InvalidParameter or Unsupported for what this engine cannot do."""
-        if len(job.tokens) >= self.info.context_len:
+        if len(job.tokens) >= self.info.context_len + (job.pooling is not None):
             raise PromptTooLong(len(job.tokens), self.info.context_len)
         if len(job.negative_tokens) >= self.info.context_len:
             raise PromptTooLong(len(job.negative_tokens), self.info.context_len)
         if not NO_ADAPTER <= job.adapter < self.info.num_adapters:
             raise Unsupported("This loader has no such adapter; load the model with the native loader and --lora.")
+        if job.pooling is not None and not self.info.hidden_size:
+            raise Unsupported("This loader does not give hidden states, of which vectors are made; use the native loader.")
+        if job.pooling is None and self.info.is_encoder:
+            raise Unsupported("This model turns texts into vectors and writes none; ask it for embeddings.")
         _check_search(job)
         params = job.sampling
         num_together = params.num_beams if params.num_beams > 1 else max(2, params.top_k) if is_contrastive(params) else 1
@@ -59,7 +63,7 @@ class Preparer:
                 shadow = Sequence(group, index, list(job.negative_tokens), sequence.text)
                 sequence.shadow = shadow
                 sequence.peers = shadow.peers = (sequence, shadow)
-            if self.drafter is not None and _is_guessable(sequence):
+            if self.drafter is not None and job.pooling is None and _is_guessable(sequence):
                 full_len = min(self.info.context_len, len(job.tokens) + (job.stopping.max_tokens or self.info.context_len))
                 sequence.guesses = self.drafter.begin(job, index, full_len)
             group.sequences.append(sequence)

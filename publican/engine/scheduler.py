@@ -41,6 +41,7 @@ class SchedulerConfig:
     max_skipped: after so many steps without a token, a prompt goes before shorter ones.
     min_shared: a newcomer waits for a running prompt only for this many common tokens or more.
     max_guessing: tokens in a step at most, guesses among them, if it is to have guesses; 0 for none.
+    whole_prompts: a prompt is computed in one step or not at all (an encoder).
     """
 
     max_running: int
@@ -48,6 +49,7 @@ class SchedulerConfig:
     max_skipped: int = 8
     min_shared: int = 32
     max_guessing: int = 0
+    whole_prompts: bool = False
 
 
 class Planned(NamedTuple):
@@ -178,7 +180,9 @@ class Scheduler:
                 self._planned[sequence] = sequence.num_pending
         self._keep_units_whole()
         self._admit()
-        self._share_budget(self.budget.num_prompt_tokens(self._num_planned))
+        whole = self.config.whole_prompts
+        free = self.budget.config.max_tokens - self._num_planned
+        self._share_budget(free if whole else self.budget.num_prompt_tokens(self._num_planned))
 
     @property
     def _num_planned(self) -> int:
@@ -260,6 +264,8 @@ class Scheduler:
         if sequence.reads_whole_prompt or sequence.group.search is not None:
             return False
         for other in computing:
+            if not _is_kept(other):
+                continue
             common = self._shared.get((sequence, other))
             if common is None:
                 common = common_length(sequence.tokens, other.tokens) if other.adapter == sequence.adapter else 0
@@ -274,6 +280,8 @@ class Scheduler:
         num_logits = len(self._planned)
         for sequence in prompts:
             num_tokens = min(sequence.num_pending - bool(sequence.peers), budget)
+            if self.config.whole_prompts and num_tokens < sequence.num_pending:
+                num_tokens = 0
             if num_tokens == 0 and sequence.peers:
                 continue  # it waits for its peers, and its last token is computed with theirs
             if sequence.reads_whole_prompt:
@@ -287,7 +295,7 @@ class Scheduler:
             sequence.skipped = 0
             self._planned[sequence] = num_tokens
             budget -= num_tokens
-            num_logits += _num_logits(sequence, num_tokens)
+            num_logits += num_logits_of(sequence, num_tokens)
 
     def _guess(self, drafter: Drafter) -> None:
         """Let the answers have guesses. A prompt in the step leaves no room for any."""
@@ -329,7 +337,8 @@ class Scheduler:
         for sequence, num_tokens in planned:
             assert sequence.slot is not None
             sequence.num_computed += num_tokens
-            self.cache.insert(sequence.slot, sequence.tokens, sequence.num_computed)
+            if _is_kept(sequence):
+                self.cache.insert(sequence.slot, sequence.tokens, sequence.num_computed)
 
     def check(self) -> None:
         """Raises AssertionError if the queue, the running set and the memory disagree."""
@@ -356,7 +365,16 @@ def _order(sequence: Sequence) -> tuple[int, int]:
     return sequence.group.arrival, sequence.index
 
 
-def _num_logits(sequence: Sequence, num_tokens: int) -> int:
+def _is_kept(sequence: Sequence) -> bool:
+    """Whether others may begin with what is computed for it. Texts that become vectors are many and come once: their
+    tokens would only push conversations out."""
+    return sequence.group.search is None or sequence.group.search.writes
+
+
+def num_logits_of(sequence: Sequence, num_tokens: int) -> int:
+    """How many rows of logits a sequence wants that is planned with `num_tokens`."""
+    if sequence.group.search is not None and not sequence.group.search.writes:
+        return 0
     if sequence.reads_whole_prompt:
         return num_tokens
     return 1 + len(sequence.draft) if num_tokens == sequence.num_pending else 0
@@ -368,4 +386,4 @@ def _row(sequence: Sequence, num_tokens: int) -> Row:
     tokens = sequence.tokens[start : start + num_tokens] + sequence.draft
     search = sequence.group.search
     num_hidden = num_tokens if search is not None and search.hidden_wanted else 0
-    return Row(sequence.slot, tokens, start, _num_logits(sequence, num_tokens), num_hidden, sequence.adapter)
+    return Row(sequence.slot, tokens, start, num_logits_of(sequence, num_tokens), num_hidden, sequence.adapter)

@@ -181,6 +181,9 @@ class _CellMemory:
             self._require(0 < length <= info.context_len - held, f"slot {row.slot} has no tokens, or too many")
             self._require(all(0 <= token < info.vocab_size for token in row.tokens), f"slot {row.slot}: no such token")
             self._require(NO_ADAPTER <= row.adapter < info.num_adapters, f"slot {row.slot}: no such adapter")
+            self._require(
+                not info.is_encoder or (row.start == row.num_logits == 0), f"slot {row.slot}: an encoder reads whole texts"
+            )
             wanted = row.num_logits, row.num_hidden
             self._require(all(0 <= n <= length for n in wanted), f"slot {row.slot} wants rows it has not")
 

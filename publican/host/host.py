@@ -109,9 +109,8 @@ class ModelHost:
     async def render(self, prompt: ChatPrompt, model: str | None = None) -> str:
         return await (await self._loaded()).prompter.render(prompt)
 
-    async def embed(self, prompts: tuple[Prompt, ...], model: str | None = None) -> Embeddings:
-        name = (await self._loaded()).description.name
-        raise Unsupported(f"{name} answers with text, and gives no embeddings here; ask a model made for them.")
+    async def embed(self, prompts: tuple[Prompt, ...], model: str | None = None, truncate: bool = False) -> Embeddings:
+        return await (await self._loaded()).embed(prompts, truncate)
 
     async def describe(self, name: str | None = None) -> ModelInfo:
         own = self._model

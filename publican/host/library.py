@@ -41,6 +41,7 @@ from publican.host.settle import settle
 from publican.host.template_files import template_for
 from publican.host.templates import ChatTemplates
 from publican.host.tokenizer import load_tokenizer
+from publican.host.vectors import vector_style
 from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.checkpoint import open_checkpoint
 from publican.store.remove import link_model, remove_model
@@ -191,7 +192,8 @@ class ModelLibrary:
         self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec, draft)
         info = describe(stored, checkpoint, tokenizer.vocabulary, templates, sampling)
         description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
-        self._newest = LoadedModel(description, spec, prompter, self._make_port, self._max_waiting)
+        vectors = vector_style(checkpoint, is_encoder=False)
+        self._newest = LoadedModel(description, spec, prompter, self._make_port, self._max_waiting, vectors)
         return self._newest
 
 

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from publican.core.backend import EventStream, ModelCard, Progress, Status, no_progress
-from publican.core.errors import InvalidParameter, Overloaded, PublicanError, WorkerDied
-from publican.core.events import Finished
-from publican.core.ids import RequestId
+from publican.core.backend import Embeddings, EventStream, ModelCard, Progress, Status, no_progress
+from publican.core.errors import EngineError, InvalidParameter, Overloaded, PublicanError, Unsupported, WorkerDied
+from publican.core.events import Embedded, Failed, Finished
+from publican.core.ids import RequestId, TokenId
 from publican.core.model_info import ModelInfo
-from publican.core.request import Caller, Request
+from publican.core.request import Caller, Prompt, Request, new_request_id
+from publican.core.sampling import SamplingParams
 from publican.core.step import NO_ADAPTER
 from publican.engine.job import Abort, Command, EngineStats, Job, Report, SendTrace, StepTrace, Submit
 from publican.host.answers.events import AnswerEvents
@@ -27,6 +28,7 @@ from publican.host.options import WorkerSpec
 from publican.host.port import EnginePort, PortCallbacks
 from publican.host.prompts import Prepared, Prompter
 from publican.host.streams import AnswerStream, RequestStream, Streams
+from publican.host.vectors import VectorStyle
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,9 @@ _LONGEST_RESTART_S = 30.0
 _STEADY_S = 60.0
 _STARTING_TIMEOUT_S = 30.0
 _NEWEST_WEIGHT = 0.1
+_TEXTS_AT_ONCE = 8
+"""Of one list that is to become vectors."""
+_NO_SAMPLING = SamplingParams(seed=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class LoadedModel:
         prompter: turns prompts into tokens.
         make_port: a fresh engine for every start.
         max_waiting: requests that may wait beside those that run; one more is refused.
+        vectors: how it makes vectors.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class LoadedModel:
         prompter: Prompter,
         make_port: Callable[[], EnginePort],
         max_waiting: int = 256,
+        vectors: VectorStyle | None = None,
     ) -> None:
         self.description = description
         self.spec = spec
@@ -75,6 +82,7 @@ class LoadedModel:
         self.ready: Ready | None = None
         self._make_port = make_port
         self._max_waiting = max_waiting
+        self._vectors = vectors or VectorStyle()
         self._port: EnginePort | None = None
         self._streams = Streams()
         self._running = asyncio.Event()
@@ -152,20 +160,48 @@ class LoadedModel:
     # --- requests
 
     async def generate(self, request: Request) -> EventStream:
+        if self._vectors.only:
+            raise Unsupported(f"{self.description.name} turns texts into vectors and writes none; ask it for embeddings.")
         prepared = await self.prompter.prepare(request)
         job = await self._job(request, prepared)
+        echo = self.prompter.text_of(request.prompt, job.tokens) if request.wanted.echo else ""
+        stream = await self._submit(job, request.caller.user, echo)
+        if prepared.reading is None:
+            return stream
+        return AnswerStream(stream, AnswerEvents(prepared.reading, job.wanted.logprobs is not None))
+
+    async def _submit(self, job: Job, user: str, echo: str = "") -> RequestStream:
         if not self._running.is_set():
             await self._wait_until_running()
         if self._closed:  # while this was being tokenised, or waited
             raise _unloaded()
         self._check_queue()
-        echo = self.prompter.text_of(request.prompt, job.tokens) if request.wanted.echo else ""
-        stream = RequestStream(job.id, request.caller.user, echo, self._cancel)
+        stream = RequestStream(job.id, user, echo, self._cancel)
         self._streams.add(job.id, stream)
         self._send(Submit(job))
-        if prepared.reading is None:
-            return stream
-        return AnswerStream(stream, AnswerEvents(prepared.reading, job.wanted.logprobs is not None))
+        return stream
+
+    async def embed(self, prompts: tuple[Prompt, ...], truncate: bool) -> Embeddings:
+        """See `core.backend.Control`. A few texts at a time, so that a long list leaves room for conversations."""
+        room = asyncio.Semaphore(_TEXTS_AT_ONCE)
+        texts = [await self.prompter.encode_whole(prompt, self._vectors, truncate) for prompt in prompts]
+        tasks = [asyncio.ensure_future(self._vector(text, room)) for text in texts]
+        try:
+            vectors = tuple([await task for task in tasks])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return Embeddings(vectors, sum(len(text) for text in texts))
+
+    async def _vector(self, tokens: tuple[TokenId, ...], room: asyncio.Semaphore) -> tuple[float, ...]:
+        async with room:
+            job = Job(new_request_id("embd"), tokens, _NO_SAMPLING, pooling=self._vectors.pooling)
+            stream = await self._submit(job, "")
+            try:
+                return await _embedded(stream)
+            finally:
+                await stream.aclose()
 
     async def _job(self, request: Request, prepared: Prepared) -> Job:
         sampling = prepared.sampling
@@ -267,6 +303,15 @@ class LoadedModel:
             num_true=stats.num_true_tokens,
             num_preemptions=stats.num_preemptions,
         )
+
+
+async def _embedded(stream: RequestStream) -> tuple[float, ...]:
+    async for event in stream:
+        if isinstance(event, Embedded):
+            return event.vector
+        if isinstance(event, Failed):
+            raise event.error
+    raise EngineError("The text was read and gave no vector; ask again.")
 
 
 def _unloaded() -> WorkerDied:

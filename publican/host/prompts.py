@@ -16,6 +16,7 @@ from publican.core.tokenizer import Tokenizer
 from publican.host.answers.forcing import constrained
 from publican.host.answers.reading import Reading, reading_of
 from publican.host.answers.style import Style
+from publican.host.vectors import VectorStyle
 
 _LONG_CHARS = 4_000
 """Text from this length on is tokenised on a thread (about a millisecond's work)."""
@@ -71,6 +72,10 @@ class Prompter:
                 return tuple(await self._encode_text(text, add_bos))
             case ChatPrompt():
                 return tuple(await self._encode_text(await self.render(prompt), add_bos=True))
+
+    async def encode_whole(self, prompt: Prompt, style: VectorStyle, truncate: bool) -> tuple[TokenId, ...]:
+        """`prompt` as a text that becomes a vector. Raises InvalidRequest, PromptTooLong."""
+        return style.fitting(await self.encode(prompt), self._context_len, truncate)
 
     async def render(self, prompt: ChatPrompt) -> str:
         """The text of `prompt`. Raises InvalidRequest with the template's own complaint."""

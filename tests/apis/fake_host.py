@@ -169,7 +169,7 @@ class ScriptedHost:
         turns = [f"<{message.role}>{message.content}" for message in prompt.messages]
         return "".join(turns) if prompt.continue_last else "".join([*turns, "<assistant>"])
 
-    async def embed(self, prompts: tuple[Prompt, ...], model: str | None = None) -> Embeddings:
+    async def embed(self, prompts: tuple[Prompt, ...], model: str | None = None, truncate: bool = False) -> Embeddings:
         if self.refusal is not None:
             raise self.refusal
         return Embeddings(tuple((0.6, 0.8, 0.0) for _ in prompts), 3 * len(prompts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,5 +71,21 @@ def test_refusals(client: ollama.Client) -> None:
         client.chat("any", [{"role": "user", "content": "What is this?", "images": [b"png"]}])
     with pytest.raises(ollama.ResponseError, match="not here"):
         client.show("llama9")
-    with pytest.raises(ollama.ResponseError, match="embeddings"):
-        client.embed("any", "text")
+
+
+def test_vectors(client: ollama.Client) -> None:
+    made = client.embed("any", ["A cat sat.", "A dog lay.", "A cat sat."])
+    assert made.prompt_eval_count
+    vectors = [list(vector) for vector in made.embeddings]
+    assert all(math.isclose(math.hypot(*vector), 1.0, rel_tol=1e-5) for vector in vectors)
+    assert math.dist(vectors[0], vectors[2]) < 0.05 < math.dist(vectors[0], vectors[1])
+    raw = client.embeddings("any", "A cat sat.").embedding
+    assert math.hypot(*raw) > 2.0  # the old way gives them as they are
+    assert math.isclose(sum(x * y for x, y in zip(raw, vectors[0], strict=True)), math.hypot(*raw), rel_tol=1e-2)
+    few = list(client.embed("any", "A cat sat.", dimensions=16).embeddings[0])
+    assert len(few) == 16
+    assert math.isclose(math.hypot(*few), 1.0, rel_tol=1e-5)
+    long = client.embed("any", "word " * 5_000)
+    assert long.prompt_eval_count == 2_048
+    with pytest.raises(ollama.ResponseError, match="context"):
+        client.embed("any", "word " * 5_000, truncate=False)

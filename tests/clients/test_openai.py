@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,3 +109,22 @@ def test_errors(client: openai.OpenAI) -> None:
         client.completions.create(model="m", prompt="x", top_p=7)
     with pytest.raises(openai.BadRequestError, match="2,048"):
         client.completions.create(model="m", prompt="word " * 3_000)
+
+
+def test_vectors(client: openai.OpenAI) -> None:
+    """The client itself asks for base64 and decodes it; token arrays are texts too."""
+    texts = ["A cat sat.", "A dog lay."]
+    made = client.embeddings.create(model="m", input=texts)
+    assert [one.index for one in made.data] == [0, 1]
+    assert made.usage.prompt_tokens == made.usage.total_tokens > 0
+    for one in made.data:
+        assert math.isclose(math.hypot(*one.embedding), 1.0, rel_tol=1e-5)
+    floats = client.embeddings.create(model="m", input=texts[0], encoding_format="float").data[0].embedding
+    assert math.dist(floats, made.data[0].embedding) < 0.05
+    few = client.embeddings.create(model="m", input=[[1, 2, 3], [4, 5]], dimensions=8)
+    assert [len(one.embedding) for one in few.data] == [8, 8]
+    assert few.usage.prompt_tokens == 5
+    with pytest.raises(openai.BadRequestError, match="dimensions"):
+        client.embeddings.create(model="m", input="text", dimensions=4_000)
+    with pytest.raises(openai.BadRequestError, match="context"):
+        client.embeddings.create(model="m", input="word " * 5_000)

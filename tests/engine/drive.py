@@ -6,9 +6,10 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from publican.core.events import ChoiceFinished, Delta, Event, Failed, Finished, Started
+from publican.core.events import ChoiceFinished, Delta, Embedded, Event, Failed, Finished, Started
 from publican.core.executor import Executor, ExecutorInfo
 from publican.core.ids import RequestId, TokenId
+from publican.core.model import Pooling
 from publican.core.request import Stopping, Wanted
 from publican.core.sampling import SamplingParams
 from publican.engine.budget import BudgetConfig
@@ -48,6 +49,9 @@ class Answer:
         assert len(ends) == 1
         assert self.events[-1] is ends[0]
         if isinstance(ends[0], Finished):
+            if isinstance(self.events[0], Embedded):
+                assert len(self.events) == 2
+                return
             assert isinstance(self.events[0], Started)
             assert sum(isinstance(e, Started) for e in self.events) == 1
         ended: set[int] = set()
@@ -87,12 +91,13 @@ class Driver:
         wanted: Wanted | None = None,
         negative: str = "",
         adapter: int = -1,
+        pooling: Pooling | None = None,
         **stopping,
     ) -> RequestId:
         id = RequestId(f"job-{self._num_jobs}")
         self._num_jobs += 1
         stop = Stopping(**({"max_tokens": 16} | stopping))
-        job = Job(id, bytes_of(prompt), sampling, stop, wanted or Wanted(), bytes_of(negative), adapter)
+        job = Job(id, bytes_of(prompt), sampling, stop, wanted or Wanted(), bytes_of(negative), adapter, pooling)
         self.engine.inbox.put(Submit(job))
         return id
 

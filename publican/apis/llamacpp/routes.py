@@ -26,6 +26,7 @@ from publican.apis.openai.translate import chat_prompt, prompts_of
 from publican.apis.patience import Patient
 from publican.apis.respond import Json, StreamAnswer, WholeAnswer
 from publican.apis.server import Call
+from publican.apis.vectors import normalised
 from publican.core.backend import Embeddings
 from publican.core.errors import ModelNotFound, Overloaded, Unsupported
 from publican.core.ids import TokenId
@@ -102,7 +103,8 @@ async def embedding(call: Call) -> ASGIApp:
     prompts = tuple(prompts_of(sent.content, add_bos=True, max_prompts=call.server.config.max_prompts, name="content"))
 
     def render(made: Embeddings) -> list[dict[str, Any]]:
-        return [{"index": index, "embedding": [list(vector)]} for index, vector in enumerate(made.vectors)]
+        vectors = [normalised(vector, sent.embd_normalize) for vector in made.vectors]
+        return [{"index": index, "embedding": [vector]} for index, vector in enumerate(vectors)]
 
     return Patient(call, call.host.embed(prompts), render)
 

@@ -75,3 +75,4 @@ class EmbeddingBody(Body):
 
     content: Annotated[Any, WithJsonSchema({"type": "string"})] = Field(validation_alias=AliasChoices("content", "input"))
     model: str = ""
+    embd_normalize: Annotated[Whole, Field(ge=-1, le=1_000)] = 2

@@ -100,14 +100,17 @@ async def embed(call: Call) -> ASGIApp:
         vectors = [shortened(vector, sent.dimensions) for vector in made.vectors]
         return {"model": sent.model, "embeddings": vectors, **_only_read(made)}
 
-    return Patient(call, call.host.embed(tuple(TextPrompt(text) for text in texts), sent.model), render)
+    prompts = tuple(TextPrompt(text) for text in texts)
+    return Patient(call, call.host.embed(prompts, sent.model, sent.truncate), render)
 
 
 async def embed_one(call: Call) -> ASGIApp:
     sent = EmbedBody.of(call.body)
     if not isinstance(sent.input, str):
         raise InvalidParameter("prompt", "must be a text.")
-    work = call.host.embed((TextPrompt(sent.input),), sent.model)
+    if not sent.input:
+        return Json({"embedding": []})  # whoever asks for nothing wants the model loaded
+    work = call.host.embed((TextPrompt(sent.input),), sent.model, truncate=True)
     return Patient(call, work, lambda made: {"embedding": list(made.vectors[0])})
 
 

@@ -63,6 +63,7 @@ class EmbedBody(Body):
         Field("", validation_alias=AliasChoices("input", "prompt"))
     )
     dimensions: Annotated[Whole, Field(ge=1, le=MAX_COUNT)] | None = None
+    truncate: bool = True
 
 
 class NameBody(Body):

@@ -43,6 +43,7 @@ class BeamSearch:
 
     hidden_wanted = False
     reads_prompt = False
+    writes = True
 
     def __init__(self, group: Group, tools: Tools) -> None:
         self._group = group

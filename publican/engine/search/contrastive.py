@@ -22,6 +22,7 @@ class ContrastiveSearch:
     """Follows `Search`. Begins with the group's one sequence; after that the group holds the candidates of the moment."""
 
     hidden_wanted = True
+    writes = True
 
     def __init__(self, group: Group, tools: Tools) -> None:
         self._group = group

@@ -27,6 +27,11 @@ class Search(Protocol):
         """Whether the prompt must be computed, and may not come from the cache."""
         ...
 
+    @property
+    def writes(self) -> bool:
+        """Whether tokens follow the prompt. If not, no logits are wanted, and nothing is kept for others to begin with."""
+        ...
+
     def saw(self, sequence: Running, states: Array) -> None:
         """Hidden states of tokens of `sequence` that were just computed, from its `num_computed` on; to be copied."""
         ...

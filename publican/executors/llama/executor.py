@@ -7,13 +7,14 @@ libllama computes.
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from publican.core.errors import EngineError, OutOfMemory, PublicanError
 from publican.core.executor import ExecutorInfo, StepResult
-from publican.core.step import Free, MemoryOp, Share, StepPlan, Truncate
+from publican.core.step import Free, MemoryOp, Row, Share, StepPlan, Truncate
 from publican.executors.llama.batch import Batch
 from publican.executors.llama.log import library_log
 from publican.executors.llama.session import Session
@@ -43,16 +44,67 @@ class LlamaExecutor:
             self._batch.fill(plan)
         for op in plan.ops:
             self._follow(op)
-        if not plan.rows:
-            self._slots.settle(lengths)
-            return StepResult(self._no_logits)
+        self._slots.settle(lengths)
+        if plan.num_hidden:
+            return self._with_states(plan)
+        if plan.rows:
+            self._decode(plan)
+        return StepResult(self._logits(plan.num_logits))
+
+    def _decode(self, plan: StepPlan) -> None:
+        """Compute what the batch was filled with, the rows of `plan`. Raises OutOfMemory, EngineError."""
         library_log(self._session.library).forget()
         code = self._session.decode(self._batch.struct)
         if code != _OK:
-            self._slots.settle(lengths)
             raise self._error(code, plan)
-        self._slots.settle(lengths, plan)
-        return StepResult(self._logits(plan.num_logits))
+        self._slots.computed(plan)
+
+    def _with_states(self, plan: StepPlan) -> StepResult:
+        """What `plan` wants, where hidden states are among it: the rows that want none first, and then each of the others."""
+        others = StepPlan(tuple(row for row in plan.rows if not row.num_hidden))
+        logits = self._no_logits
+        if others.rows:
+            self._batch.fill(others)
+            self._decode(others)
+            logits = self._logits(others.num_logits)
+        logits = logits.copy()  # the next batch writes over it
+        rest = iter(np.split(logits, np.cumsum([row.num_logits for row in others.rows])))
+        given: list[NDArray[np.float32]] = []
+        states: list[NDArray[np.float32]] = []
+        self._session.give_states(True)
+        try:
+            for row in plan.rows:
+                if row.num_hidden:
+                    all_logits, all_states = self._read(row)
+                    given.append(all_logits)
+                    states.append(all_states)
+                else:
+                    given.append(next(rest))
+        finally:
+            self._session.give_states(False)
+        return StepResult(np.concatenate(given), np.concatenate(states))
+
+    def _read(self, row: Row) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The logits and states that `row` wants. Beside each state libllama computes the logits, wanted or not, and there
+        is room for `max_logits` of them: so the row comes in pieces."""
+        length = len(row.tokens)
+        logits = np.empty((row.num_logits, self.info.vocab_size), np.float32)
+        states = np.empty((row.num_hidden, self.info.hidden_size), np.float32)
+        for begin in range(0, length, self.info.max_logits):
+            tokens = row.tokens[begin : begin + self.info.max_logits]
+            piece = StepPlan((replace(row, tokens=tokens, start=row.start + begin, num_logits=len(tokens)),))
+            self._batch.fill(piece)
+            self._decode(piece)
+            end = begin + len(tokens)
+            for wanted, read in ((logits, self._logits), (states, self._last_states)):
+                first = max(begin, length - len(wanted))
+                if first < end:
+                    wanted[first - (length - len(wanted)) : end - (length - len(wanted))] = read(len(tokens))[first - begin :]
+        return logits, states
+
+    def _last_states(self, num_rows: int) -> NDArray[np.float32]:
+        buffer = (ctypes.c_float * (num_rows * self.info.hidden_size)).from_address(self._session.states_address())
+        return np.ctypeslib.as_array(buffer).reshape(num_rows, self.info.hidden_size)
 
     def _follow(self, op: MemoryOp) -> None:
         done = True

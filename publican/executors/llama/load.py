@@ -124,6 +124,7 @@ def _open_context(session: Session, path: Path, config: LlamaConfig, num_threads
         max_batch_tokens=library.llama_n_batch(session.context),
         max_logits=parameters.n_outputs_max,
         memory=Cells(num_tokens, can_rewind),
+        hidden_size=library.llama_model_n_embd_out(model),
     )
 
 

@@ -12,6 +12,8 @@ _GGML_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8": 8, "q4": 2, "auto": 1}
 _SPLIT_MODES = {"none": 0, "layer": 1, "row": 2}
 _FLASH_ATTENTION = {None: -1, False: 0, True: 1}
 _LOAD_MODES = {(True, False): -1, (False, False): 0, (False, True): 2, (True, True): 3}  # (mmap, mlock); -1 maps where it can
+_NO_POOLING = 0
+"""Every token's own state: the engine pools, which it must where a text is read in pieces."""
 _LINEAR, _YARN, _NO_SCALING = 1, 2, 0
 
 
@@ -45,6 +47,7 @@ def context_parameters(config: LlamaConfig, num_cells: int, num_sequences: int, 
         "flash_attn_type": _FLASH_ATTENTION[config.flash_attention],
         "type_k": _GGML_TYPES[config.kv_dtype],
         "type_v": _GGML_TYPES[config.kv_dtype],
+        "pooling_type": _NO_POOLING,
         "offload_kqv": config.kv_on_gpu,
         "kv_unified": True,
         "swa_full": True,

@@ -45,6 +45,18 @@ class Session:
     def decode(self, batch: ctypes.Structure) -> int:
         return int(self.library.llama_decode(self.context, batch))
 
+    def give_states(self, wanted: bool) -> None:
+        """Whether from now on every token of a batch gives a hidden state. Then every one gives logits too, wanted or not."""
+        self.library.llama_set_embeddings(self.context, wanted)
+
+    def encode(self, batch: ctypes.Structure) -> int:
+        return int(self.library.llama_encode(self.context, batch))
+
+    def states_address(self) -> int:
+        """Where the hidden states of the last batch lie, in its order; waits until they are there."""
+        pointer = self.library.llama_get_embeddings(self.context)
+        return ctypes.cast(pointer, ctypes.c_void_p).value or 0
+
     def logits_address(self) -> int:
         """Where the rows of the last batch lie, in its order; waits until they are there."""
         pointer = self.library.llama_get_logits(self.context)

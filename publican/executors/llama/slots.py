@@ -34,11 +34,14 @@ class SlotLengths:
             raise PlanError(f"The plan was refused: {error}.") from error
         return lengths
 
-    def settle(self, lengths: list[int], plan: StepPlan | None = None) -> None:
-        """The operations were followed (to `lengths`), and the rows of `plan` were computed."""
+    def settle(self, lengths: list[int]) -> None:
+        """The operations were followed (to `lengths`)."""
         self._lengths = lengths
-        for row in plan.rows if plan is not None else ():
-            lengths[row.slot] += len(row.tokens)
+
+    def computed(self, plan: StepPlan) -> None:
+        """After that, the rows of `plan` were computed."""
+        for row in plan.rows:
+            self._lengths[row.slot] += len(row.tokens)
 
     def _follow(self, op: MemoryOp, lengths: list[int]) -> None:
         match op:
@@ -79,8 +82,8 @@ class SlotLengths:
             raise ValueError(f"slot {slot} goes beyond the context")
         if not 0 <= row.num_logits <= length:
             raise ValueError(f"slot {slot} wants {row.num_logits} rows of logits of {length}")
-        if row.num_hidden:
-            raise ValueError("hidden states are not to be had from libllama")
+        if not 0 <= row.num_hidden <= length:
+            raise ValueError(f"slot {slot} wants {row.num_hidden} hidden states of {length}")
 
     def _slot(self, slot: int) -> int:
         if not 0 <= slot < self.info.num_slots:

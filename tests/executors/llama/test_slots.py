@@ -11,7 +11,8 @@ def slots(can_rewind: bool = True) -> SlotLengths:
     info = ExecutorInfo("llama", "none", 100, 32, 4, 16, 4, Cells(64, can_rewind))
     made = SlotLengths(info)
     plan = StepPlan((Row(0, [1] * 10, 0, 1), Row(1, [1] * 3, 0, 1)))
-    made.settle(made.check(plan), plan)
+    made.settle(made.check(plan))
+    made.computed(plan)
     return made
 
 
@@ -41,7 +42,7 @@ BAD = {
     "too many logits": StepPlan((Row(0, [1] * 5, 10, 5),)),
     "more logits than tokens": StepPlan((Row(0, [1], 10, 2),)),
     "fewer than no logits": StepPlan((Row(0, [1, 1, 1], 10, -1),)),
-    "hidden states": StepPlan((Row(0, [1], 10, 1, 1),)),
+    "more hidden states than tokens": StepPlan((Row(0, [1], 10, 1, 2),)),
     "sharing to a full slot": StepPlan((), (Share(0, 1, 2),)),
     "sharing with oneself": StepPlan((), (Share(2, 2, 1),)),
     "sharing more than there is": StepPlan((), (Share(1, 2, 4),)),
