@@ -22,7 +22,7 @@ from publican.executors.native.cuda.lowering import Lowered, Stage, lower_progra
 from publican.executors.native.cuda.operations import Heads, Operations, Pages
 from publican.executors.native.cuda.packing import Packer
 from publican.executors.native.cuda.placement import Placement
-from publican.executors.native.cuda.steps import Context, Rope
+from publican.executors.native.cuda.steps import Context, MixExperts, Rope
 from publican.executors.native.program import Program
 
 _WARM_UP = (1, 2, 16, 32, 64, 65)
@@ -97,8 +97,10 @@ class CudaBackend:
         max_pages = -(-program.context_len // page_len)
         self._inputs = Inputs(self._used, (*limits, max_pages), sizes)
         self._graphs: Graphs | None = None
-        self._without_graphs = config.graphs and lowered.waits
-        if config.graphs and not lowered.waits and len(self._used) == 1 and self._used[0].type == "cuda":
+        # The twins go through experts one by one, and ask the device which.
+        mixes = any(isinstance(each, MixExperts) for stage in lowered.stages for each in stage.instructions)
+        self._without_graphs = config.graphs and (lowered.waits or (mixes and config.kernels == "torch"))
+        if config.graphs and not self._without_graphs and len(self._used) == 1 and self._used[0].type == "cuda":
             spare = self.caches[0].spare_page
             self._graphs = Graphs(self._used[0], (min(limits), max_pages, spare), self._inputs, self._forward)
 

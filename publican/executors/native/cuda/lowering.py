@@ -13,7 +13,7 @@ from typing import assert_never
 import numpy as np
 import torch
 
-from publican.executors.native.cuda.mixtures import ExpertWeights, Mixture
+from publican.executors.native.cuda.mixtures import ExpertWeights, Mixture, together
 from publican.executors.native.cuda.operations import HeadNorms, Scores
 from publican.executors.native.cuda.packing import Packer, Weight
 from publican.executors.native.cuda.placement import Placement
@@ -204,10 +204,12 @@ class Lowering:
         yield Gate(both, op.dst, op.activation)
 
     def _experts(self, op: Experts) -> MixExperts:
-        self._waits = True
         router, shared_gate = self._packer.vector(op.router), self._vector(op.shared_gate)
         experts = tuple(ExpertWeights(self._gate_and_up(each), self._pack(each.down)) for each in op.experts)
-        mixture = Mixture(router, shared_gate, experts, op.num_chosen, op.ffn_size, op.normalised, op.activation)
+        apart = Mixture(router, shared_gate, experts, op.num_chosen, op.ffn_size, op.normalised, op.activation)
+        del experts
+        mixture = together(apart)
+        self._waits |= mixture.down is None
         return MixExperts(op.src, op.dst, mixture, op.shared)
 
     def _gate_and_up(self, expert: Expert) -> tuple[Weight, ...]:

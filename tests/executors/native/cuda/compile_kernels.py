@@ -20,28 +20,47 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from publican.executors.native.cuda.kernels import attention, rows
+from publican.executors.native.cuda.kernels import attention, experts, rows
 from publican.executors.native.cuda.kernels.dequantise import _dequantise
 from publican.executors.native.cuda.kernels.gemm import _gemm
 from publican.executors.native.cuda.kernels.gemv import _gemv
 from publican.executors.native.cuda.kernels.store_kv import _store_kv
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-HALF = {"scale_ptr": "fp16", "offset_ptr": "fp16", "x_ptr": "bf16", "keys_ptr": "bf16", "values_ptr": "bf16", "q_ptr": "bf16"}
+HALF = {
+    "scale_ptr": "fp16",
+    "offset_ptr": "fp16",
+    "x_ptr": "bf16",
+    "w_ptr": "bf16",
+    "keys_ptr": "bf16",
+    "values_ptr": "bf16",
+    "q_ptr": "bf16",
+}
 HALF |= {"key_scale_ptr": "fp16", "value_scale_ptr": "fp16", "qkv_ptr": "bf16", "src_ptr": "bf16", "dst_ptr": "bf16"}
-INTEGERS = {"low_ptr", "high_ptr", "row_ptr", "blocks_ptr", "pages_ptr", "positions_ptr", "owners_ptr", "order_ptr"}
+INTEGERS = {
+    "low_ptr",
+    "high_ptr",
+    "row_ptr",
+    "blocks_ptr",
+    "block_ptr",
+    "owner_ptr",
+    "pages_ptr",
+    "positions_ptr",
+    "owners_ptr",
+    "order_ptr",
+}
 FLOATS = {"scale", "softcap", "eps", "factor"}
 UNALIGNED = {"num_rows", "chunks_per_split", "table_width", "window", "num_parts", "part_stride"}
 
 
-def gemv(low: int, high: int, run: int) -> Any:
-    return _gemv, {"LOW": low, "HIGH": high, "RUN": run, "HAS_BIAS": True, "BLOCK_N": 8, "CHUNKS": 16}, 4
+def gemv(low: int, high: int, run: int, experts: bool = False) -> Any:
+    return _gemv, {"LOW": low, "HIGH": high, "RUN": run, "HAS_BIAS": True, "EXPERTS": experts, "BLOCK_N": 8, "CHUNKS": 16}, 4
 
 
-def gemm(low: int, high: int, run: int, block_m: int) -> Any:
+def gemm(low: int, high: int, run: int, block_m: int, experts: bool = False) -> Any:
     return (
         _gemm,
-        {"LOW": low, "HIGH": high, "RUN": run, "RAISED": 128, "BLOCK_N": 64, "BLOCK_M": block_m},
+        {"LOW": low, "HIGH": high, "RUN": run, "RAISED": 128, "EXPERTS": experts, "BLOCK_N": 64, "BLOCK_M": block_m},
         4 if block_m < 64 else 8,
     )
 
@@ -82,6 +101,10 @@ KERNELS: dict[str, Any] = {
     "gemv-8": gemv(8, 0, 4),
     "gemv-3": gemv(2, 1, 8),
     "gemv-6": gemv(4, 2, 1),
+    "gemv-4-experts": gemv(4, 0, 8, experts=True),
+    "gemm-4-16-experts": gemm(4, 0, 8, 16, experts=True),
+    "gemm-4-64-experts": gemm(4, 0, 2, 64, experts=True),
+    "experts-dense": (experts._grouped, {"BLOCK_N": 64, "BLOCK_M": 64, "BLOCK_K": 64}, 4),
     "gemm-4-16": gemm(4, 0, 8, 16),
     "gemm-4-64": gemm(4, 0, 2, 64),
     "gemm-5-32": gemm(4, 1, 8, 32),

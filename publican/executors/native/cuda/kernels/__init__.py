@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from publican.executors.native.cuda.kernels import attention, rows
 from publican.executors.native.cuda.kernels.dequantise import dequantise_segment
+from publican.executors.native.cuda.kernels.experts import mix_experts
 from publican.executors.native.cuda.kernels.gemm import gemm, num_splits
 from publican.executors.native.cuda.kernels.gemv import gemv
 from publican.executors.native.cuda.kernels.store_kv import store_kv
@@ -78,7 +79,10 @@ class TritonOperations:
         rows.add(y, bias, scale, residual, norm)
 
     def experts(self, x: torch.Tensor, mixture: Mixture, shared: torch.Tensor | None, dst: torch.Tensor) -> None:
-        experts_one_by_one(self, x, mixture, shared, dst)
+        if mixture.down is None:
+            experts_one_by_one(self, x, mixture, shared, dst)
+        else:
+            mix_experts(x, mixture, shared, dst)
 
 
 def _ordered(x: torch.Tensor, weight: PackedMatrix) -> torch.Tensor:

@@ -33,9 +33,9 @@ def operand(value, BITS: tl.constexpr, DTYPE: tl.constexpr):
 
 @triton.jit(do_not_specialize=["num_rows", "chunks_per_split"])
 def _gemm(
-    x_ptr, low_ptr, high_ptr, scale_ptr, offset_ptr, y_ptr,
+    x_ptr, low_ptr, high_ptr, scale_ptr, offset_ptr, block_ptr, y_ptr,
     x_stride, num_rows, num_outputs, num_inputs, num_words, num_groups, group_len, chunks_per_split,
-    LOW: tl.constexpr, HIGH: tl.constexpr, RUN: tl.constexpr, RAISED: tl.constexpr,
+    LOW: tl.constexpr, HIGH: tl.constexpr, RUN: tl.constexpr, RAISED: tl.constexpr, EXPERTS: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
     PLANES: tl.constexpr = 32 // LOW
@@ -48,6 +48,14 @@ def _gemm(
     rows = n.to(tl.int64)
     first = split * chunks_per_split
     last = tl.minimum(first + chunks_per_split, num_words // 16)
+    here = m < num_rows
+    if EXPERTS:  # a block of rows of one expert, perhaps empty
+        block = block_ptr + tl.program_id(2) * 3
+        rows += tl.load(block).to(tl.int64) * num_outputs
+        count = tl.load(block + 2)
+        m = tl.load(block + 1) + tl.arange(0, BLOCK_M)
+        here = tl.arange(0, BLOCK_M) < count
+        last = tl.where(count > 0, last, first)
     for chunk in range(first, last):
         word = chunk * 16 + lane[None, :]
         low, high = load_words(low_ptr, high_ptr, rows[:, None], num_words, word, (n < num_outputs)[:, None], LOW, HIGH)
@@ -56,7 +64,7 @@ def _gemm(
             plain = tl.zeros((16, BLOCK_M), tl.float32)
             for step in tl.static_range(RUN):
                 k = chunk * (16 * PLANES) + (run * RUN + step) * 16 + lane
-                inside = (k < num_inputs)[:, None] & (m < num_rows)[None, :]
+                inside = (k < num_inputs)[:, None] & here[None, :]
                 x = tl.load(x_ptr + m[None, :] * x_stride + k[:, None], mask=inside, other=0.0)
                 w = operand(code(low, high, run * RUN + step, LOW, HIGH), LOW + HIGH, DTYPE)
                 products = tl.dot(w, x, products, input_precision="ieee")
@@ -67,7 +75,7 @@ def _gemm(
             offset -= scale * RAISED
             total += scale[:, None] * products + offset[:, None] * tl.sum(plain, 0)[None, :]
     place = (split * num_rows + m).to(tl.int64)[None, :] * num_outputs + n[:, None]
-    tl.store(y_ptr + place, total, mask=(n < num_outputs)[:, None] & (m < num_rows)[None, :])
+    tl.store(y_ptr + place, total, mask=(n < num_outputs)[:, None] & here[None, :])
 
 
 def num_splits(segment: PackedSegment, num_rows: int) -> int:
@@ -80,14 +88,31 @@ def num_splits(segment: PackedSegment, num_rows: int) -> int:
 
 def gemm(x: torch.Tensor, segment: PackedSegment, y: torch.Tensor) -> None:
     """Write y [splits, M, N], float32 and contiguous, which add up to x · weightᵀ."""
-    num_rows, num_outputs = x.shape[0], segment.low.shape[0]
-    block_m = min(_MOST_ROWS, max(16, triton.next_power_of_2(num_rows)))
+    block_m = min(_MOST_ROWS, max(16, triton.next_power_of_2(x.shape[0])))
+    _launch(x, segment, None, y, (triton.cdiv(x.shape[0], block_m), block_m))
+
+
+def gemm_of_experts(x: torch.Tensor, segment: PackedSegment, blocks: torch.Tensor, block_len: int, y: torch.Tensor) -> None:
+    """Write y [P, N], float32 and contiguous: of each row of x the outputs of its own expert.
+
+    Args:
+        segment: of as many times N outputs as there are experts.
+        blocks: `mixtures.Groups.blocks`, of `block_len` rows at most, which is a power of two from 16 to 64.
+    """
+    _launch(x, segment, blocks, y[None], (len(blocks), block_len))
+
+
+def _launch(
+    x: torch.Tensor, segment: PackedSegment, blocks: torch.Tensor | None, y: torch.Tensor, cut: tuple[int, int]
+) -> None:
+    num_blocks, block_m = cut
+    num_rows, num_outputs = x.shape[0], y.shape[2]
     raised = 128 if x.dtype == torch.bfloat16 and segment.bits < 8 else 0
-    _gemm[triton.cdiv(num_outputs, _BLOCK_N), y.shape[0], triton.cdiv(num_rows, block_m)](
-        x, segment.low, segment.high, segment.scales, segment.offsets, y,
+    _gemm[triton.cdiv(num_outputs, _BLOCK_N), y.shape[0], num_blocks](
+        x, segment.low, segment.high, segment.scales, segment.offsets, segment.low if blocks is None else blocks, y,
         x.stride(0), num_rows, num_outputs, segment.num_inputs, segment.low.shape[1], segment.scales.shape[1],
         segment.group_len, triton.cdiv(segment.num_chunks, y.shape[0]),
-        LOW=segment.low_bits, HIGH=segment.high_bits, RUN=segment.planes_per_run, RAISED=raised,
+        LOW=segment.low_bits, HIGH=segment.high_bits, RUN=segment.planes_per_run, RAISED=raised, EXPERTS=blocks is not None,
         BLOCK_N=_BLOCK_N, BLOCK_M=block_m,
         num_warps=4 if block_m < 64 else 8, num_stages=4,
     )  # fmt: skip

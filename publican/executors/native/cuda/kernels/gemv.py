@@ -38,14 +38,17 @@ def _multiplied(products, x, low, high, PLANE: tl.constexpr, LOW: tl.constexpr, 
 
 @triton.jit
 def _gemv(
-    x_ptr, low_ptr, high_ptr, scale_ptr, offset_ptr, bias_ptr, y_ptr,
+    x_ptr, low_ptr, high_ptr, scale_ptr, offset_ptr, bias_ptr, owner_ptr, y_ptr,
     x_stride, y_stride, num_outputs, num_inputs, num_words, num_groups, group_len,
     LOW: tl.constexpr, HIGH: tl.constexpr, RUN: tl.constexpr, HAS_BIAS: tl.constexpr,
-    BLOCK_N: tl.constexpr, CHUNKS: tl.constexpr,
+    EXPERTS: tl.constexpr, BLOCK_N: tl.constexpr, CHUNKS: tl.constexpr,
 ):  # fmt: skip
     PLANES: tl.constexpr = 32 // LOW
     row = tl.program_id(0)
     n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    own = n.to(tl.int64)
+    if EXPERTS:
+        own += tl.load(owner_ptr + row).to(tl.int64) * num_outputs
     lane = tl.arange(0, 16)
     num_chunks = num_words // 16
     total = tl.zeros((BLOCK_N, CHUNKS), tl.float32)
@@ -53,7 +56,7 @@ def _gemv(
         chunk = first + tl.arange(0, CHUNKS)
         inside = (n < num_outputs)[:, None] & (chunk < num_chunks)[None, :]
         word = (chunk[:, None] * 16 + lane[None, :])[None, :, :]
-        rows = n.to(tl.int64)[:, None, None]
+        rows = own[:, None, None]
         low, high = load_words(low_ptr, high_ptr, rows, num_words, word, inside[:, :, None], LOW, HIGH)
         for run in tl.static_range(PLANES // RUN):
             products = tl.zeros((BLOCK_N, CHUNKS, 16), tl.float32)
@@ -65,7 +68,7 @@ def _gemv(
                 plain += x
             group = (chunk * (16 * PLANES) + run * RUN * 16) // group_len
             inside_group = inside & (group < num_groups)[None, :]
-            place = n.to(tl.int64)[:, None] * num_groups + group[None, :]
+            place = own[:, None] * num_groups + group[None, :]
             scale = tl.load(scale_ptr + place, mask=inside_group, other=0.0).to(tl.float32)
             offset = tl.load(offset_ptr + place, mask=inside_group, other=0.0).to(tl.float32)
             total += scale * (tl.sum(products, 2) * 2.0**53) + offset * tl.sum(plain, 1)[None, :]
@@ -75,14 +78,25 @@ def _gemv(
     tl.store(y_ptr + row * y_stride + n, y.to(y_ptr.dtype.element_ty), mask=n < num_outputs)
 
 
-def gemv(x: torch.Tensor, segment: PackedSegment, bias: torch.Tensor | None, y: torch.Tensor) -> None:
-    """y [M, N] = x · weightᵀ + bias, x [M, inputs of the segment] being in the segment's order."""
-    num_outputs = segment.low.shape[0]
+def gemv(
+    x: torch.Tensor,
+    segment: PackedSegment,
+    bias: torch.Tensor | None,
+    y: torch.Tensor,
+    owners: torch.Tensor | None = None,
+) -> None:
+    """y [M, N] = x · weightᵀ + bias, x [M, inputs of the segment] being in the segment's order.
+
+    With `owners`, integers [M], the segment has as many times N outputs as there are experts, and row m wants those of its own.
+    """
+    num_outputs = y.shape[1]
     _gemv[x.shape[0], triton.cdiv(num_outputs, _BLOCK_N)](
-        x, segment.low, segment.high, segment.scales, segment.offsets, x if bias is None else bias, y,
+        x, segment.low, segment.high, segment.scales, segment.offsets, x if bias is None else bias,
+        segment.low if owners is None else owners, y,
         x.stride(0), y.stride(0), num_outputs, segment.num_inputs, segment.low.shape[1], segment.scales.shape[1],
         segment.group_len,
         LOW=segment.low_bits, HIGH=segment.high_bits, RUN=segment.planes_per_run, HAS_BIAS=bias is not None,
+        EXPERTS=owners is not None,
         BLOCK_N=_BLOCK_N, CHUNKS=min(_MOST_CHUNKS, triton.next_power_of_2(segment.num_chunks)),
         num_warps=4,
     )  # fmt: skip
