@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from publican.core.errors import PublicanError, Unsupported
 from publican.core.events import FinishReason
-from publican.core.ids import TokenId
 from publican.engine.outbox import Outbox, Said
 from publican.engine.sampling.pipeline import Choice, Pipeline
 from publican.engine.scheduler import Scheduler
@@ -80,10 +79,10 @@ class Commit:
     def _around(self, sequence: Sequence, num_tokens: int) -> Said:
         """The last tokens hold a banned string: go back to where it began and bar that way (exllamav2's scheme)."""
         position = len(sequence.tokens) - num_tokens
-        tried = sequence.banned_at.setdefault(position, set())
-        if len(tried) >= _MAX_TRIES:
+        tried, token = sequence.banned_at.setdefault(position, set()), sequence.tokens[position]
+        if len(tried) >= _MAX_TRIES or token in tried:  # one that is barred comes again where nothing else may stand there
             return self._outbox.say_banned(sequence)
-        tried.add(TokenId(sequence.tokens[position]))
+        tried.add(token)
         sequence.banned_at = {at: tokens for at, tokens in sequence.banned_at.items() if at <= position}
         sequence.text.take_back(num_tokens)
         assert sequence.row is not None

@@ -112,6 +112,13 @@ def test_it_works_with_every_sampler(rest):
     assert "alpha" not in answer.text() or "banned_strings" not in rest
 
 
+def test_what_the_grammar_demands_is_said_though_it_is_banned():
+    """It used to be tried again for ever."""
+    for choice in ("yes", "no"):
+        answer = Driver().ask("x", sampling=sampling(choice=(choice,), banned_strings=("e", "no")), max_tokens=10)
+        assert answer.text() == choice
+
+
 def test_preemption_loses_no_state():
     driver = Driver(fake_info(Pages(4, 40), context_len=120))
     ids = [driver.submit(f"{i} prompt", sampling=sampling(1.0, i, json_schema=SCHEMA), max_tokens=100) for i in range(5)]
