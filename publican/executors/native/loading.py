@@ -54,8 +54,6 @@ def load(
     """
     try:
         program, info, filled = describe(checkpoint, config, progress, adapters)
-        if adapters and config.backend == "cuda":
-            raise UnsupportedModel(f"The backend {config.backend} applies no adapters; take the backend cpu.")
         backend = _backend_module(config.backend).make_backend(program, filled)
     except MemoryError as error:
         raise OutOfMemory(f"The memory does not suffice to load {checkpoint.name}; take a smaller model or context.") from error

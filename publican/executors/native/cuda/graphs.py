@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from publican.core.step import NO_ADAPTER
 from publican.executors.native.batch import Batch
 from publican.executors.native.cuda.inputs import Inputs, StepInputs
 
@@ -40,8 +41,8 @@ class Graphs:
         self._max_sequences, self._max_pages, self._spare_page = limits
         self._inputs = inputs
         self._forward = forward
-        self._seen: set[Shape] = set()
-        self._captured: dict[Shape, tuple[Any, torch.Tensor]] = {}
+        self._seen: set[tuple[Shape, bool]] = set()
+        self._captured: dict[tuple[Shape, bool], tuple[Any, torch.Tensor]] = {}
         self._pool: Any = None
 
     def fits(self, batch: Batch) -> bool:
@@ -57,12 +58,13 @@ class Graphs:
         assert size is not None
         shape = size, page_bucket(batch.pages.shape[1], self._max_pages)
         sent = self._inputs.send(pad(batch, shape, self._spare_page))
-        if shape not in self._captured:
-            if shape not in self._seen:
-                self._seen.add(shape)
+        kind = shape, batch.adapters is not None  # without adapters a step has fewer kernels
+        if kind not in self._captured:
+            if kind not in self._seen:
+                self._seen.add(kind)
                 return self._forward(sent)[0][:num_sequences]
-            self._captured[shape] = self._capture(sent)
-        graph, logits = self._captured[shape]
+            self._captured[kind] = self._capture(sent)
+        graph, logits = self._captured[kind]
         graph.replay()
         return logits[:num_sequences]
 
@@ -108,4 +110,5 @@ def pad(batch: Batch, shape: Shape, spare_page: int) -> Batch:
         pages=pages,
         logit_rows=rows,
         hidden_rows=batch.hidden_rows,
+        adapters=None if batch.adapters is None else np.pad(batch.adapters, (0, missing), constant_values=NO_ADAPTER),
     )

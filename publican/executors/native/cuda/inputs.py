@@ -29,6 +29,7 @@ class StepInputs:
         tokens, positions, owners: [M]; pages: [S, P]; logit_rows, hidden_rows: as `Batch` has them.
         short, long: [B, 3], what programs of the attention kernel do: (sequence, first row, number of rows), for
             sequences of a few tokens, and for others.
+        adapters: [M]; 1 and the number of each token's adapter, 0 for none.
         batch: the same on the host.
     """
 
@@ -40,6 +41,7 @@ class StepInputs:
     hidden_rows: torch.Tensor
     short: torch.Tensor
     long: torch.Tensor
+    adapters: torch.Tensor
     batch: Batch
 
 
@@ -57,7 +59,7 @@ class Inputs:
     def __init__(self, devices: Sequence[torch.device], limits: tuple[int, int, int], sizes: BlockSizes) -> None:
         """`limits`: the most tokens, sequences and pages per sequence."""
         num_tokens, num_sequences, num_pages = limits
-        size = 5 * num_tokens + num_sequences * num_pages + 6 * (num_tokens + num_sequences) + 16 * _ALIGN
+        size = 6 * num_tokens + num_sequences * num_pages + 6 * (num_tokens + num_sequences) + 16 * _ALIGN
         self._on_cuda = any(device.type == "cuda" for device in devices)
         self._host = torch.zeros(size, dtype=torch.int32, pin_memory=self._on_cuda)
         self._devices = [torch.zeros(size, dtype=torch.int32, device=device) for device in devices]
@@ -95,6 +97,7 @@ class Inputs:
             "hidden_rows": batch.hidden_rows,
             "short": blocks(batch, is_short, self._sizes.short),
             "long": blocks(batch, ~is_short, self._sizes.long),
+            "adapters": np.zeros_like(batch.owners) if batch.adapters is None else 1 + batch.adapters[batch.owners],
         }
 
 

@@ -13,6 +13,7 @@ from typing import assert_never
 import numpy as np
 import torch
 
+from publican.executors.native.cuda.adapters import adapt
 from publican.executors.native.cuda.mixtures import ExpertWeights, Mixture, together
 from publican.executors.native.cuda.operations import HeadNorms, Scores
 from publican.executors.native.cuda.packing import Packer, Weight
@@ -42,6 +43,7 @@ from publican.executors.native.program import (
     GatedLinear,
     Linear,
     Logits,
+    LowRank,
     Norm,
     Op,
     Program,
@@ -149,7 +151,7 @@ class Lowering:
             case Norm():
                 yield Normalise(op.src, self._norm(op))
             case Linear():
-                yield self._linear(op)
+                yield from self._linear(op)
             case GatedLinear():
                 yield from self._gated(op)
             case Add():
@@ -184,12 +186,27 @@ class Lowering:
             return self._table[2]
         return self._pack(matrix)
 
-    def _linear(self, op: Linear) -> Instruction:
+    def _linear(self, op: Linear) -> Iterator[Instruction]:
         weight, bias = self._pack(op.weight), self._vector(op.bias)
         if not op.add:
-            return Project(op.src, op.dst, weight, bias, op.column)
+            yield Project(op.src, op.dst, weight, bias, op.column)
+            yield from self._adapt(op.src, op.dst, op.adapters, op.weight.shape, column=op.column)
+            return
         self._residuals.add(op.dst)
-        return ProjectAdd(op.src, op.dst, weight, bias, op.scale, None)
+        yield from self._adapt(
+            op.src, op.dst, op.adapters, op.weight.shape, op.scale
+        )  # first, for a norm may join what is last
+        yield ProjectAdd(op.src, op.dst, weight, bias, op.scale, None)
+
+    def _adapt(
+        self, src: str, dst: str, added: tuple[LowRank, ...], shape: tuple[int, int], scale: float = 1.0, column: int = 0
+    ) -> Iterator[Instruction]:
+        if added:
+            device = self._packer.device
+            made = adapt((src, dst), added, self._program.num_adapters, shape, (device, self._dtype), scale, column)
+            self._packer.num_bytes += made.num_bytes
+            self._placement.take(made.num_bytes)
+            yield made
 
     def _gated(self, op: GatedLinear) -> Iterator[Instruction]:
         width = op.gate.shape[0]
@@ -201,6 +218,8 @@ class Lowering:
         else:
             yield Project(op.src, both, self._pack(op.gate), None)
             yield Project(op.src, both, self._pack(op.up), None, width)
+        added = (*op.gate_adapters, *(replace(each, column=width + each.column) for each in op.up_adapters))
+        yield from self._adapt(op.src, both, added, (2 * width, op.gate.shape[1]))
         yield Gate(both, op.dst, op.activation)
 
     def _experts(self, op: Experts) -> MixExperts:

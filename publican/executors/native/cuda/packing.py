@@ -125,7 +125,7 @@ class Packer:
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype, exact_scales: bool) -> None:
-        self._device = device
+        self.device = device
         self._dtype = dtype
         self._exact_scales = exact_scales
         self.num_bytes = 0
@@ -138,7 +138,7 @@ class Packer:
 
     def vector(self, values: NDArray[np.float32]) -> torch.Tensor:
         """A norm's weight or a bias, float32."""
-        return torch.from_numpy(np.array(values, np.float32)).to(self._device)
+        return torch.from_numpy(np.array(values, np.float32)).to(self.device)
 
     def _dense(self, matrix: DenseMatrix) -> DenseWeight:
         values = matrix.values
@@ -146,7 +146,7 @@ class Packer:
             host = torch.from_numpy(np.array(values).view(np.int16)).view(torch.bfloat16)
         else:
             host = torch.from_numpy(np.array(values))
-        return DenseWeight(host.to(self._device).to(self._dtype))
+        return DenseWeight(host.to(self.device).to(self._dtype))
 
     def _quantised(self, matrix: QuantizedMatrix) -> PackedMatrix:
         num_outputs, num_inputs = matrix.shape
@@ -163,7 +163,7 @@ class Packer:
             packed += len(spread)
         joined = np.concatenate(places)
         identity = len(joined) == num_inputs and bool((joined == np.arange(num_inputs)).all())
-        gather = None if identity else torch.from_numpy(joined).to(self._device)
+        gather = None if identity else torch.from_numpy(joined).to(self.device)
         return PackedMatrix(tuple(segments), gather, num_outputs, num_inputs)
 
     def _segment(self, segment: Segment, codes: NDArray[np.uint8], first_input: int) -> PackedSegment:
@@ -171,7 +171,7 @@ class Packer:
             raise UnsupportedModel(f"Weights of {segment.bits} bits are not known here; use a file with 2 to 8 bits.")
         low_bits, high_bits = _LOW_AND_HIGH[segment.bits]
         group_len = _group_len(segment)
-        low, high = pack_codes(torch.from_numpy(codes).to(self._device), low_bits, high_bits)
+        low, high = pack_codes(torch.from_numpy(codes).to(self.device), low_bits, high_bits)
         return PackedSegment(
             low=low,
             high=high,
@@ -186,7 +186,7 @@ class Packer:
         )
 
     def _scales(self, values: NDArray[np.float32]) -> torch.Tensor:
-        exact = torch.from_numpy(np.array(values, np.float32)).to(self._device)
+        exact = torch.from_numpy(np.array(values, np.float32)).to(self.device)
         if self._exact_scales or bool((exact.abs() > _HALF_MAX).any()):
             return exact
         half = exact.half()

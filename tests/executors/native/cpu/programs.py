@@ -158,8 +158,10 @@ def with_adapters(program: Program, num_adapters: int = 3, seed: int = 0) -> Pro
             return replace(op, adapters=added(op.weight))
         if isinstance(op, GatedLinear):
             gate, up = added(op.gate), added(op.up)
-            shared = tuple(replace(each, down=gate[0].down, adapter=gate[0].adapter, scale=gate[0].scale) for each in up[:1])
-            shared = tuple(replace(each, up=f32_of(rng, each.up.shape[0], gate[0].down.shape[0])) for each in shared if gate)
+            shared: tuple[LowRank, ...] = ()
+            if gate and up:  # as where an adapter has gate and up in one
+                both = f32_of(rng, up[0].up.shape[0], gate[0].down.shape[0])
+                shared = (replace(gate[0], up=both, column=up[0].column),)
             return replace(op, gate_adapters=gate, up_adapters=(*shared, *up))
         return op
 
