@@ -63,7 +63,10 @@ class Settings(BaseModel):
         pattern=r"^\d{1,4}(\.\d{1,3})?(,\d{1,4}(\.\d{1,3})?){0,15}$",
         description="GB of each GPU that layers and their cache may take, such as 14,20; by default what is free.",
     )
-    kv_type: Literal["auto", "f32", "f16", "bf16", "q8", "q4"] = Field("auto", description="How keys and values are stored.")
+    kv_type: Literal["auto", "f32", "f16", "bf16", "q8", "q4"] = Field(
+        "auto",
+        description="How keys and values are stored; q8 takes half of what 16 bits do, q4 a little over a quarter, and errs.",
+    )
     alpha: float | None = Field(None, ge=1, le=1_000, description="NTK alpha for more context than the model was made for.")
     rope_factor: float | None = Field(
         None, ge=1, le=1_000, description="By how much positions are stretched (compress_pos_emb)."

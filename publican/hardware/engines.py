@@ -19,14 +19,17 @@ EngineName = Literal["cuda", "cpu", "plain", "llama"]
 KVType = Literal["f32", "f16", "bf16", "q8", "q4"]
 
 KV_TYPES: Mapping[EngineName, tuple[KVType, ...]] = {
-    "cuda": ("bf16", "f16", "f32"),
-    "cpu": ("bf16", "q8"),
-    "plain": ("f32",),
+    "cuda": ("bf16", "f16", "f32", "q8", "q4"),
+    "cpu": ("bf16", "q8", "q4"),
+    "plain": ("f32", "q8", "q4"),
     "llama": ("f16", "bf16", "f32", "q8", "q4"),
 }
 """What each engine can keep keys and values as, its own choice first."""
 
-_KV_BITS: Mapping[KVType, float] = {"f32": 32, "f16": 16, "bf16": 16, "q8": 8.5, "q4": 4.5}  # q: a float16 scale for 32
+_KV_BITS: Mapping[KVType, float] = {"f32": 32, "f16": 16, "bf16": 16, "q8": 8.5, "q4": 4.5}
+"""Of libllama's types; in q8 and q4 a float16 scale for 32 numbers."""
+_STEP_BYTES: Mapping[EngineName, int] = {"cuda": 2, "plain": 4}
+"""Of a scale of q8, and of a step of q4."""
 _LANES = 16
 _PAGE_LEN = 16
 _LLAMA_CELLS = 256
@@ -170,12 +173,17 @@ def _panel_bytes(weight: Weight, is_exact: bool) -> int:
 
 def kv_bytes_per_layer(engine: EngineName, spec: ModelSpec, kv_type: KVType) -> int:
     """Keys and values of one token in one layer. Layers with a window keep everything, in every engine here."""
-    numbers = 2 * spec.num_kv_heads * spec.head_dim
-    if engine != "cpu":
-        return int(numbers * _KV_BITS[kv_type]) // 8
-    padded = 2 * spec.num_kv_heads * _up(spec.head_dim, 16)
-    # int8 has a float32 scale per token and head
-    return padded + 2 * 4 * spec.num_kv_heads if kv_type == "q8" else 2 * padded
+    heads, dim = 2 * spec.num_kv_heads, spec.head_dim
+    if engine == "llama" or (engine != "cpu" and kv_type not in ("q8", "q4")):
+        return int(heads * dim * _KV_BITS[kv_type]) // 8
+    if engine == "cpu":
+        # q8 has a float32 scale per token and head, q4 a bfloat16 step for 32 numbers
+        one = {"q8": _up(dim, 16) + 4, "q4": _up(dim, 32) // 2 + _up(dim, 32) // 16}.get(kv_type, 2 * _up(dim, 16))
+    elif kv_type == "q8":
+        one = dim + _STEP_BYTES[engine]
+    else:
+        one = -(-dim // 2) + _STEP_BYTES[engine] * -(-dim // 32)
+    return heads * one
 
 
 def _num_cells(engine: EngineName, load: Load) -> int:

@@ -56,7 +56,7 @@ def test_a_model_by_its_shape_on_a_machine_in_words():
 
 
 def test_what_does_not_fit_says_by_how_much_and_what_would_help():
-    done = fit("llama-2-7b", "--gpu", "8GB", "--ctx", "8192", "--users", "2", "--bits", "4")
+    done = fit("llama-2-7b", "--gpu", "8GB", "--ctx", "8192", "--users", "2", "--bits", "4", "--cache-type", "bf16")
     assert done.exit_code == 1
     assert "does not fit by 4." in done.output
     assert "too much" in done.output
@@ -123,7 +123,7 @@ def test_a_model_that_is_here(default_model: Path):
 def test_eight_bit_keys_and_values(default_model: Path):
     half = body(str(default_model), "--ram", "16GB")
     eighth = body(str(default_model), "--ram", "16GB", "--cache-type", "q8")
-    assert [each["kv_type"] for each in half["limits"]] == ["bf16", "q8"]
+    assert [each["kv_type"] for each in half["limits"]] == ["bf16", "q8", "q4"]
     assert [each["kv_type"] for each in eighth["limits"]] == ["q8"]
     assert 1.8 < half["wanted"]["devices"][0]["kv_bytes"] / eighth["wanted"]["devices"][0]["kv_bytes"] < 2.0
 

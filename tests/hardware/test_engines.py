@@ -12,6 +12,7 @@ from publican.executors.native.config import NativeConfig
 from publican.executors.native.cpu import make_backend
 from publican.executors.native.layout import QuantizedMatrix, Segment
 from publican.executors.native.loading import describe
+from publican.executors.native.plain.cache import KVCache
 from publican.hardware.engines import KV_TYPES, Load, kept_bytes, kv_bytes_per_layer, needs
 from publican.hardware.shapes import SHAPES
 from publican.hardware.sizes import GIB, KIB
@@ -57,10 +58,13 @@ def test_smaller_types_are_smaller(engine):
     if "q8" in KV_TYPES[engine]:
         half, eighth = (kv_bytes_per_layer(engine, SHAPES["llama-2-7b"], kv_type) for kv_type in ("bf16", "q8"))
         assert 0.5 < eighth / half < 0.54
+    if "q4" in KV_TYPES[engine]:
+        half, fourth = (kv_bytes_per_layer(engine, SHAPES["llama-2-7b"], kv_type) for kv_type in ("bf16", "q4"))
+        assert 0.28 < fourth / half < 0.32
 
 
 @pytest.mark.parametrize("is_exact", [False, True])
-@pytest.mark.parametrize("kv_type", ["bf16", "q8"])
+@pytest.mark.parametrize("kv_type", ["bf16", "q8", "q4"])
 def test_the_cpu_backend_keeps_what_is_said(default_model: Path, is_exact: bool, kv_type):
     """To the byte: panels of every matrix, and pages."""
     checkpoint = open_checkpoint(default_model)
@@ -90,6 +94,29 @@ def test_the_cpu_backend_keeps_what_is_said_of_experts(name: str, tmp_path: Path
     assert sum(w.num_bytes for w in weights) == checkpoint.num_bytes
     kept = sum(kept_bytes("cpu", w) for w in weights if not w.is_vector and w.role != "embedding")  # a dense table stays
     assert kept == backend.weight_bytes
+
+
+@pytest.mark.parametrize("kv_type", ["f32", "q8", "q4"])
+@pytest.mark.parametrize("name", ["llama-2-7b", "llama-3-8b"])
+def test_the_plain_backends_cache_is_as_large_as_is_said(name: str, kv_type):
+    spec = SHAPES[name]
+    cache = KVCache(1, 1, 16, spec.num_kv_heads, spec.head_dim, kv_type)
+    assert cache.num_bytes == 16 * kv_bytes_per_layer("plain", spec, kv_type)
+
+
+@pytest.mark.parametrize("kv_type", ["bf16", "f32", "q8", "q4"])
+def test_the_cuda_backends_pages_are_as_large_as_is_said(kv_type):
+    torch = pytest.importorskip("torch")
+    from publican.executors.native.cuda.cache import KVCache as CudaCache
+    from publican.executors.native.cuda.cache import page_bytes
+    from publican.executors.native.cuda.devices import DTYPES
+
+    spec = SHAPES["llama-2-7b"]
+    shape = spec.num_kv_heads, 16, spec.head_dim
+    said = 16 * kv_bytes_per_layer("cuda", spec, kv_type)
+    assert page_bytes(1, shape, DTYPES[kv_type]) == said
+    cache = CudaCache(1, 2, shape, DTYPES[kv_type], torch.device("cpu"))
+    assert sum(part.nbytes for part in cache._parts()) == 3 * said  # and the spare page
 
 
 def test_weights_of_every_width_in_panels():

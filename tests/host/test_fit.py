@@ -139,7 +139,8 @@ def test_scaling_without_a_length_makes_the_context_longer():
 
 
 @pytest.mark.parametrize(
-    ("chosen", "kv_type"), [(CPU, "f16"), (CPU, "q4"), (CUDA, "q8"), (Chosen("native", "plain", ""), "q8")]
+    ("chosen", "kv_type"),
+    [(CPU, "f16"), (CPU, "f32"), (Chosen("native", "plain", ""), "bf16"), (Chosen("native", "plain", ""), "f16")],
 )
 def test_what_an_engine_cannot_keep_is_refused(chosen, kv_type):
     with pytest.raises(SettingsError, match=f"{kv_type} was asked for"):

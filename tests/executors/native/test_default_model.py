@@ -199,3 +199,24 @@ def _in_transformers(path: Path) -> Any:
     state["lm_head.weight"] = state["model.embed_tokens.weight"]
     model.load_state_dict(state)
     return model
+
+
+@pytest.mark.parametrize(("kv_type", "limit"), [("q8", 0.004), ("q4", 0.1)])
+def test_a_cache_of_few_bits_strays_only_so_far(
+    executor: NativeExecutor, default_model: Path, kv_type: Any, limit: float
+) -> None:
+    """Beside the float32 cache of the same backend; and it still knows its capital."""
+    config = NativeConfig(context_len=512, num_slots=1, max_batch_tokens=512, max_logits=512, kv_dtype=kv_type)
+    drive, exact = Drive(load(open_checkpoint(default_model), config)), Drive(executor)
+    tokens = _tokenised(default_model, TEXT)
+    got, expected = (each.step({0: tokens}, num_logits=None)[0] for each in (drive, exact))
+    strayed, agreement = divergence(expected, got)
+    assert 1e-6 < strayed < limit
+    assert agreement > 0.8
+    exact.free(0)
+    exact.executor.execute(exact.plan({}))
+    drive.free(0)
+    answer = [504, 3575, 282, 4649, 314, 7042]  # The capital of France is Paris
+    logits = drive.step({0: [*CHAT_TOKENS, *answer]}, num_logits=2)[0]
+    assert int(logits[0].argmax()) == answer[-1]
+    drive.executor.close()

@@ -122,7 +122,7 @@ def test_a_ggufs_own_factors_are_found(tmp_path: Path) -> None:
         ({"page_len": 0}, "positive"),
         ({"max_batch_tokens": -1}, "positive"),
         ({"backend": "abacus"}, "no backend"),
-        ({"kv_dtype": "q4"}, "f32 only"),
+        ({"kv_dtype": "bf16"}, "f32, q8 or q4"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, changes: dict[str, Any], text: str) -> None:

@@ -15,7 +15,7 @@ from typing import Literal
 from publican.core.errors import SettingsError
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.cpu.backend import CpuBackend
-from publican.executors.native.cpu.config import CpuConfig
+from publican.executors.native.cpu.config import CpuConfig, KVStorage
 from publican.executors.native.program import Program
 
 
@@ -27,10 +27,11 @@ def make_backend(program: Program, config: NativeConfig) -> CpuBackend:
         SettingsError: the config asks for what this backend has not.
         UnsupportedModel: the model has something that the kernels do not know.
     """
-    if config.kv_dtype not in ("auto", "bf16", "q8"):
+    kv_storages: dict[str, KVStorage] = {"auto": "bf16", "bf16": "bf16", "q8": "int8", "q4": "int4"}
+    if config.kv_dtype not in kv_storages:
         raise SettingsError(
-            f"The cpu backend keeps its cache in bf16 or q8, and {config.kv_dtype} was asked for; leave it on auto."
+            f"The cpu backend keeps its cache in bf16, q8 or q4, and {config.kv_dtype} was asked for; leave it on auto."
         )
     activations: Literal["int8", "bf16"] = "bf16" if config.quality else "int8"
-    cpu = CpuConfig(config.num_threads, activations, "int8" if config.kv_dtype == "q8" else "bf16")
+    cpu = CpuConfig(config.num_threads, activations, kv_storages[config.kv_dtype])
     return CpuBackend(program, config.num_pages, config.page_len, config.max_batch_tokens, config.max_logits, cpu)

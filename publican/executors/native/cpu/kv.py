@@ -1,21 +1,21 @@
-"""The KV cache's memory. What lies in a block is drawn in `src/rope.h` and `src/attention.h`."""
+"""The KV cache's memory. What lies in a block is drawn in `src/kv.h`."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 from publican.core.errors import UnsupportedModel
 from publican.executors.native.cpu import records
+from publican.executors.native.cpu.config import KVStorage
 from publican.executors.native.cpu.memory import allocate_bytes
 from publican.executors.native.program import Program
 
 _BLOCK_LEN = 16
 
 
-def page_bytes(program: Program, page_len: int, kv: Literal["bf16", "int8"]) -> int:
+def page_bytes(program: Program, page_len: int, kv: KVStorage) -> int:
     """What a page of `page_len` tokens, all layers and heads of it, takes."""
-    numbers = 2 * _BLOCK_LEN * -(-program.head_dim // 16) * 16
-    block = 2 * numbers if kv == "bf16" else numbers + 2 * _BLOCK_LEN * 4
+    pad = 32 if kv == "int4" else 16
+    numbers = 2 * _BLOCK_LEN * -(-program.head_dim // pad) * pad
+    block = {"bf16": 2 * numbers, "int8": numbers + 2 * _BLOCK_LEN * 4, "int4": numbers // 2 + numbers // 32 * 2}[kv]
     return block * program.num_layers * program.num_kv_heads * (page_len // _BLOCK_LEN)
 
 
@@ -29,7 +29,7 @@ class KVCache:
         MemoryError
     """
 
-    def __init__(self, program: Program, num_pages: int, page_len: int, kv: Literal["bf16", "int8"]) -> None:
+    def __init__(self, program: Program, num_pages: int, page_len: int, kv: KVStorage) -> None:
         if page_len < 1 or page_len % _BLOCK_LEN:
             raise UnsupportedModel(
                 f"Pages of {page_len} tokens are not for the C++ operations; use a multiple of {_BLOCK_LEN}."
@@ -50,7 +50,7 @@ class KVCache:
             num_layers=program.num_layers,
             num_kv_heads=program.num_kv_heads,
             head_dim=program.head_dim,
-            int8=kv == "int8",
+            storage=records.KV_STORAGES[kv],
         )
 
     def copy_page(self, source: int, target: int) -> None:

@@ -16,6 +16,7 @@ INT8, HALVES = range(2)
 EMBED, NORM, CONVERT, ADD, STORE_KV, LINEAR, GATED, ATTEND, FINAL_NORM = range(9)
 ROUTE, GROUP, SPREAD, EXPERT_GATED, EXPERT_CONVERT, EXPERT_DOWN, COMBINE = range(9, 16)
 SHRINK = 16
+KV_STORAGES = {"bf16": 0, "int8": 1, "int4": 2}
 GATES = {"silu": 0, "gelu_tanh": 1}
 
 
@@ -204,7 +205,7 @@ class PcpuCache(ctypes.Structure):
     _fields_ = (
         ("data", c_void_p),
         ("page_bytes", c_int64),
-        *((name, c_int32) for name in ("num_pages", "page_len", "num_layers", "num_kv_heads", "head_dim", "int8")),
+        *((name, c_int32) for name in ("num_pages", "page_len", "num_layers", "num_kv_heads", "head_dim", "storage")),
     )
 
 

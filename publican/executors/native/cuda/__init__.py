@@ -16,6 +16,7 @@ from publican.executors.native.config import NativeConfig
 from publican.executors.native.cuda.backend import CudaBackend
 from publican.executors.native.cuda.config import CacheName, CudaConfig, DtypeName
 from publican.executors.native.cuda.devices import best_dtype, visible_devices
+from publican.executors.native.kv_codes import GROUP_LEN
 from publican.executors.native.program import Program
 
 
@@ -30,8 +31,11 @@ def make_backend(program: Program, config: NativeConfig) -> CudaBackend:
     devices = visible_devices()
     from triton.errors import TritonError  # type: ignore[import-untyped]
 
-    if config.kv_dtype == "q4":
-        raise SettingsError("The cuda backend keeps its cache in bf16, f16, f32 or q8, and q4 was asked for; take q8.")
+    if config.kv_dtype == "q4" and program.head_dim % GROUP_LEN:
+        raise SettingsError(
+            f"The cuda backend keeps heads of {program.head_dim} numbers in bf16, f16, f32 or q8, and q4 was asked for; "
+            "take q8."
+        )
     dtype: DtypeName = "f32" if config.quality else best_dtype(devices)
     split = config.gpu_split
     cuda = CudaConfig(
@@ -53,7 +57,7 @@ def make_backend(program: Program, config: NativeConfig) -> CudaBackend:
 
 
 def _kv_dtype(name: str) -> CacheName:
-    names: tuple[CacheName, ...] = ("bf16", "f16", "f32", "q8")
+    names: tuple[CacheName, ...] = ("bf16", "f16", "f32", "q8", "q4")
     return next(each for each in names if each == name)
 
 

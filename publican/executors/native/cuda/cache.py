@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 
 from publican.executors.native.cuda.operations import Pages
+from publican.executors.native.kv_codes import GROUP_LEN
 
 
 class KVCache:
     """One tensor [layers, keys or values, pages, heads, tokens of a page, head_dim], and for int8 one of float16 scales,
-    [layers, keys or values, pages, heads, tokens of a page].
+    [layers, keys or values, pages, heads, tokens of a page]. For 4 bits (uint8) the last dimension is half as long, and the
+    scales have one more: the groups of 32 numbers.
 
     A head's part of a page lies side by side, for that is what a program of the attention kernel reads. There is one page
     more than was asked for: `spare_page`, where the padding of a replayed step is written. Memory that was never written is
@@ -20,10 +22,14 @@ class KVCache:
         self, num_layers: int, num_pages: int, heads: tuple[int, int, int], dtype: torch.dtype, device: torch.device
     ) -> None:
         """`heads`: key-value heads, tokens of a page, head_dim."""
-        self.data = torch.empty((num_layers, 2, num_pages + 1, *heads), dtype=dtype, device=device)
+        shape = num_layers, 2, num_pages + 1, heads[0], heads[1]
+        width = heads[2] // 2 if dtype == torch.uint8 else heads[2]
+        self.data = torch.empty((*shape, width), dtype=dtype, device=device)
         self.scales: torch.Tensor | None = None
         if dtype == torch.int8:
-            self.scales = torch.empty(self.data.shape[:-1], dtype=torch.float16, device=device)
+            self.scales = torch.empty(shape, dtype=torch.float16, device=device)
+        if dtype == torch.uint8:
+            self.scales = torch.empty((*shape, heads[2] // GROUP_LEN), dtype=torch.float16, device=device)
         self.spare_page = num_pages
         for part in self._parts():
             part[:, :, num_pages] = 0
@@ -45,11 +51,14 @@ class KVCache:
         if self.scales is None:
             self.data.normal_()
         else:
-            self.data.random_(-127, 128)
+            self.data.random_(*((-127, 128) if self.data.dtype == torch.int8 else (0, 256)))
             self.scales.fill_(1 / 64)
 
 
 def page_bytes(num_layers: int, heads: tuple[int, int, int], dtype: torch.dtype) -> int:
     """What a page takes, all `num_layers` of it."""
-    scale_bytes = 2 if dtype == torch.int8 else 0
-    return 2 * num_layers * heads[0] * heads[1] * (heads[2] * dtype.itemsize + scale_bytes)
+    if dtype == torch.uint8:
+        token_bytes = heads[2] // 2 + heads[2] // GROUP_LEN * 2
+    else:
+        token_bytes = heads[2] * dtype.itemsize + (2 if dtype == torch.int8 else 0)
+    return 2 * num_layers * heads[0] * heads[1] * token_bytes

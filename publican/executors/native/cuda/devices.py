@@ -9,7 +9,13 @@ import torch
 from publican.core.errors import SettingsError, UnsupportedModel
 from publican.executors.native.cuda.config import CudaConfig, DtypeName
 
-DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32, "q8": torch.int8}
+DTYPES: Mapping[str, torch.dtype] = {
+    "bf16": torch.bfloat16,
+    "f16": torch.float16,
+    "f32": torch.float32,
+    "q8": torch.int8,
+    "q4": torch.uint8,
+}
 _OLDEST = (7, 5)  # Triton's own limit; Pascal (P40) and Volta are below it
 _FIRST_WITH_BF16 = (8, 0)
 

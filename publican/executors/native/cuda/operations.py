@@ -34,12 +34,20 @@ class Pages:
     """Keys and values of one layer, each [pages, kv heads, tokens of a page, head_dim].
 
     Those of 8 bits have float16 scales [pages, kv heads, tokens of a page]: a number is scale · code, codes from -127 to 127.
+    Those of 4 bits are uint8 [pages, kv heads, tokens of a page, head_dim / 2] and have scales [pages, kv heads, tokens of a
+    page, head_dim / 32]: a number is scale · (code - 8), and byte 16 g + i has those of numbers 32 g + i (below) and
+    32 g + 16 + i (above). Their keys are mixed (`native.kv_codes.mix`), and so are the queries that meet them.
     """
 
     keys: torch.Tensor
     values: torch.Tensor
     key_scales: torch.Tensor | None = None
     value_scales: torch.Tensor | None = None
+
+    @property
+    def are_nibbles(self) -> bool:
+        """Whether two numbers lie in a byte."""
+        return self.keys.dtype == torch.uint8
 
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Keys, values and their scales, for a kernel: where there are no scales, something to point at."""

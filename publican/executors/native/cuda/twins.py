@@ -13,6 +13,7 @@ from publican.executors.native.cuda.mixtures import Mixture
 from publican.executors.native.cuda.one_by_one import experts_one_by_one
 from publican.executors.native.cuda.operations import HeadNorms, Heads, Pages, RowNorm, Scores
 from publican.executors.native.cuda.packing import DenseWeight, Weight, dequantise
+from publican.executors.native.kv_codes import GROUP_LEN, hadamard
 
 SMALLEST_SCALE = 2.0**-14
 """Of 8-bit keys and values: below it float16 has fewer digits."""
@@ -68,6 +69,8 @@ class TorchOperations:
         q, k, v = split_heads(qkv, heads)
         positions = inputs.positions.long()
         turned = [_turn(part.float(), weight, norms.eps, rope, positions) for part, weight in ((q, norms.q), (k, norms.k))]
+        if pages.are_nibbles:
+            turned = [mixed(part) for part in turned]
         q.copy_(turned[0])
         page_len = pages.keys.shape[2]
         page = inputs.pages.long()[inputs.owners.long(), positions // page_len]
@@ -76,7 +79,7 @@ class TorchOperations:
             if scales is None:
                 into[place] = part.to(into.dtype)
             else:
-                into[place], scales[place] = quantised(part)
+                into[place], scales[place] = nibbles(part) if pages.are_nibbles else quantised(part)
 
     def attend(
         self, qkv: torch.Tensor, pages: Pages, inputs: StepInputs, heads: Heads, scores: Scores, dst: torch.Tensor
@@ -99,11 +102,35 @@ def quantised(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return codes.to(torch.int8), scales
 
 
+def mixed(x: torch.Tensor) -> torch.Tensor:
+    """Hadamard's transform of every 32 numbers of the last dimension, which is its own inverse."""
+    return (x.unflatten(-1, (-1, GROUP_LEN)) @ torch.from_numpy(hadamard(GROUP_LEN)).to(x.device)).flatten(-2)
+
+
+def nibbles(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two codes in a byte, and a float16 step for every 32 numbers of each last row of `x`."""
+    groups = x.unflatten(-1, (-1, GROUP_LEN))
+    most, least = groups.amax(-1), groups.amin(-1)
+    exact = torch.where(most > -least, most, least) / -8.0
+    steps = torch.where(exact.abs() < SMALLEST_SCALE, SMALLEST_SCALE, exact).half()
+    codes = torch.floor(groups / steps[..., None].float() + 8.5).clamp(0, 15).to(torch.uint8)
+    return (codes[..., :16] | codes[..., 16:] << 4).flatten(-2), steps
+
+
+def decoded(codes: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    """What `nibbles` stand for, float32."""
+    groups = codes.unflatten(-1, (-1, 16))
+    return ((torch.cat([groups & 15, groups >> 4], -1).float() - 8.0) * steps[..., None].float()).flatten(-2)
+
+
 def held(part: torch.Tensor, scales: torch.Tensor | None, table: torch.Tensor, num_tokens: int) -> torch.Tensor:
     """The first tokens [num_tokens, heads, head_dim] of a sequence with the pages `table`, float32."""
-    values = part[table].float()
-    if scales is not None:
-        values *= scales[table][..., None].float()
+    if scales is None:
+        values = part[table].float()
+    elif part.dtype == torch.uint8:
+        values = decoded(part[table], scales[table])
+    else:
+        values = part[table].float() * scales[table][..., None].float()
     return values.transpose(1, 2).flatten(0, 1)[:num_tokens]
 
 

@@ -12,7 +12,7 @@ from publican.core.errors import EngineError, SettingsError
 from publican.executors.native.batch import Batch
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.layout import DenseMatrix, Matrix, QuantizedMatrix, dequantise
-from publican.executors.native.plain.cache import KVCache
+from publican.executors.native.plain.cache import KVCache, KVType
 from publican.executors.native.plain.operations import OPERATIONS, Step
 from publican.executors.native.program import Embed, Expert, Experts, Floats, Logits, LowRank, Op, Program
 
@@ -23,9 +23,9 @@ class PlainBackend:
     device = "cpu (NumPy)"
     top = None
 
-    def __init__(self, program: Program, num_pages: int, page_len: int) -> None:
+    def __init__(self, program: Program, num_pages: int, page_len: int, kv_type: KVType = "f32") -> None:
         self._program = dataclasses.replace(program, ops=tuple(_dense_ops(program)))
-        self._cache = KVCache(program.num_layers, num_pages, page_len, program.num_kv_heads, program.head_dim)
+        self._cache = KVCache(program.num_layers, num_pages, page_len, program.num_kv_heads, program.head_dim, kv_type)
 
     def copy_page(self, source: int, target: int) -> None:
         self._cache.copy_page(source, target)
@@ -46,12 +46,13 @@ class PlainBackend:
 
 
 def make_backend(program: Program, config: NativeConfig) -> PlainBackend:
-    """Load `program`. Raises SettingsError for a cache of another type than float32."""
-    if config.kv_dtype not in ("auto", "f32"):
+    """Load `program`. Raises SettingsError for a type of cache that is not here."""
+    kv_types: dict[str, KVType] = {"auto": "f32", "f32": "f32", "q8": "q8", "q4": "q4"}
+    if config.kv_dtype not in kv_types:
         raise SettingsError(
-            f"The plain backend keeps its cache in f32 only, and {config.kv_dtype} was asked for; leave it on auto."
+            f"The plain backend keeps its cache in f32, q8 or q4, and {config.kv_dtype} was asked for; leave it on auto."
         )
-    return PlainBackend(program, config.num_pages, config.page_len)
+    return PlainBackend(program, config.num_pages, config.page_len, kv_types[config.kv_dtype])
 
 
 def _dense_ops(program: Program) -> Iterator[Op]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from publican.executors.native.batch import Batch, Ints
+from publican.executors.native.kv_codes import mix
 from publican.executors.native.layout import DenseMatrix, Matrix
 from publican.executors.native.plain.cache import KVCache
 from publican.executors.native.program import (
@@ -153,6 +154,9 @@ def store_kv(op: StoreKV, step: Step) -> None:
     if op.rope >= 0:
         _rotate(q, program.ropes[op.rope], batch.positions)
         _rotate(k, program.ropes[op.rope], batch.positions)
+    if step.cache.mixes:
+        mix(q)
+        mix(k)
     step.cache.write(op.layer, batch.pages[batch.owners], batch.positions, k, v)
 
 

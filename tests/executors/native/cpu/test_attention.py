@@ -10,6 +10,7 @@ import pytest
 
 from publican.executors.native.cpu import records
 from publican.executors.native.cpu.library import Engine
+from publican.executors.native.kv_codes import decode, encode, mix
 from tests.executors.native.cpu.harness import Harness, shape_program, to_bf16
 
 
@@ -65,6 +66,8 @@ def rotated(model: Model, x: Any) -> Any:
 def quantised_kv(x: Any, kv: str) -> Any:
     if kv == "bf16":
         return to_bf16(x).astype(np.float64)
+    if kv == "int4":
+        return decode(encode(x.astype(np.float32), "q4"), x.shape[-1]).astype(np.float64)
     scale = np.abs(x).max(-1, keepdims=True) / 127
     return np.rint(x / np.where(scale > 0, scale, 1)) * scale
 
@@ -83,6 +86,9 @@ def twin(model: Model, x: Any) -> Any:
     if c.qk_norm == "head":
         q, k = rms(q, model.q_norm), rms(k, model.k_norm)
     q, k = rotated(model, q), rotated(model, k)
+    if c.kv == "int4":
+        mix(q)
+        mix(k)
     q, k, v = to_bf16(q).astype(np.float64), quantised_kv(k, c.kv), quantised_kv(v, c.kv)
     group = c.heads // c.kv_heads
     scores = np.einsum("thd,shd->hts", q, np.repeat(k, group, 1)) * (c.scale or c.head_dim**-0.5)
@@ -162,6 +168,15 @@ CASES = {
     "head 256": Case(heads=2, kv_heads=1, head_dim=256, rope_dim=256),
     "odd head": Case(heads=3, kv_heads=3, head_dim=18, rope_dim=18),
     "odd head int8": Case(heads=3, kv_heads=3, head_dim=18, rope_dim=18, kv="int8"),
+    "int4": Case(kv="int4"),
+    "gqa 4 int4": Case(heads=8, kv_heads=2, head_dim=128, rope_dim=128, kv="int4"),
+    "head 80 int4": Case(heads=2, kv_heads=2, head_dim=80, rope_dim=20, kv="int4"),
+    "head 96 int4": Case(heads=9, kv_heads=3, head_dim=96, rope_dim=96, kv="int4"),
+    "head 256 int4": Case(heads=2, kv_heads=1, head_dim=256, rope_dim=256, kv="int4"),
+    "odd head int4": Case(heads=3, kv_heads=3, head_dim=18, rope_dim=18, kv="int4"),
+    "window int4": Case(window=20, kv="int4", page_len=32),
+    "softcap int4": Case(softcap=5.0, scale=0.4, kv="int4"),
+    "tiny numbers int4": Case(size=1e-20, kv="int4"),
     "no rope": Case(rope_dim=0),
     "norm per head": Case(heads=4, kv_heads=2, qk_norm="head"),
     "norm over all": Case(heads=4, kv_heads=2, qk_norm="all"),
@@ -187,7 +202,7 @@ def test_against_numpy(engine: Engine, name: str) -> None:
         np.testing.assert_allclose(got[s], expected, rtol=0.01, atol=0.006 * np.abs(x).max())
 
 
-@pytest.mark.parametrize("name", ["usual", "int8", "window", "gqa 4", "mha", "head 80", "softcap"])
+@pytest.mark.parametrize("name", ["usual", "int8", "int4", "head 80 int4", "window", "gqa 4", "mha", "head 80", "softcap"])
 def test_results_do_not_depend_on_batch_mates_or_chunks(engine: Engine, name: str) -> None:
     """Bit for bit: all at once; each alone in pieces of odd sizes; one token of each at a time; however work was split."""
     case = CASES[name]
@@ -221,7 +236,7 @@ def test_one_thread_and_many_agree(library: Any) -> None:
     np.testing.assert_allclose(results[0], twin(model, model.inputs[0])[-1:], rtol=0.01, atol=0.02)
 
 
-@pytest.mark.parametrize("kv", ["bf16", "int8"])
+@pytest.mark.parametrize("kv", ["bf16", "int8", "int4"])
 def test_what_pages_held_before_does_not_matter(engine: Engine, kv: str) -> None:
     """A page full of NaN, left by a sequence that went wrong, is given to another one."""
     case = Case(kv=kv)

@@ -188,8 +188,8 @@ def test_refusals() -> None:
         CpuBackend(program, 4, 10, 8, 8, CpuConfig(1))
     with pytest.raises(EngineError, match="cannot run that variant"):
         CpuBackend(program, 4, 16, 8, 8, CpuConfig(1, variant="avx1024"))
-    with pytest.raises(SettingsError, match="bf16 or q8"):
-        make_backend(program, NativeConfig(backend="cpu", kv_dtype="q4"))
+    with pytest.raises(SettingsError, match="bf16, q8 or q4"):
+        make_backend(program, NativeConfig(backend="cpu", kv_dtype="f16"))
     executor = programs.cpu(program, CpuConfig(1))
     executor.close()
     executor.close()

@@ -24,7 +24,7 @@ from publican.executors.native.cuda.kernels import attention, experts, rows
 from publican.executors.native.cuda.kernels.dequantise import _dequantise
 from publican.executors.native.cuda.kernels.gemm import _gemm
 from publican.executors.native.cuda.kernels.gemv import _gemv
-from publican.executors.native.cuda.kernels.store_kv import _store_kv
+from publican.executors.native.cuda.kernels.store_kv import _store_kv, _store_nibbles
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 HALF = {
@@ -72,6 +72,7 @@ def attend(parts: int, block_m: int, flag: bool, dim: int = 128) -> Any:
         "HAS_WINDOW": flag,
         "HAS_CAP": flag,
         "HAS_SCALES": False,
+        "NIBBLES": False,
         "BLOCK_M": block_m,
         "BLOCK_T": block_t,
         "BLOCK_D": dim,
@@ -84,6 +85,11 @@ def attend_8_bit() -> Any:
     return kernel, constants | {"HAS_SCALES": True}, num_warps
 
 
+def attend_4_bit(parts: int, block_m: int) -> Any:
+    kernel, constants, num_warps = attend(parts, block_m, False)
+    return kernel, constants | {"NIBBLES": True, "BLOCK_D": 64}, num_warps
+
+
 STORE = {
     "NUM_Q": 32,
     "NUM_KV": 8,
@@ -94,7 +100,9 @@ STORE = {
     "SMALLEST": 2.0**-14,
     "BLOCK_HALF": 64,
     "BLOCK_REST": 1,
+    "IN_PLACE": False,
 }
+NIBBLES = {"NUM_Q": 32, "NUM_KV": 8, "DIM": 128, "PAGE_LEN": 16, "SMALLEST": 2.0**-14, "GROUPS": 4}
 KERNELS: dict[str, Any] = {
     "gemv-4": gemv(4, 0, 8),
     "gemv-2": gemv(2, 0, 1),
@@ -113,9 +121,13 @@ KERNELS: dict[str, Any] = {
     "attend-wide": attend(1, 64, True, 256),
     "attend-decode": attend(16, 16, False),
     "attend-8-bit": attend_8_bit(),
+    "attend-4-bit": attend_4_bit(16, 16),
+    "attend-4-bit-prompt": attend_4_bit(1, 64),
     "join": (attention._join, {"GROUP": 4, "DIM": 128, "PARTS": 16, "BLOCK_M": 16, "BLOCK_D": 128}, 2),
     "store_kv": (_store_kv, STORE | {"HAS_NORM": False, "HAS_SCALES": False}, 1),
     "store_kv-norm": (_store_kv, STORE | {"HAS_NORM": True, "HAS_SCALES": True}, 1),
+    "store_kv-4-bit": (_store_kv, STORE | {"HAS_NORM": False, "HAS_SCALES": False, "IN_PLACE": True}, 1),
+    "store_nibbles": (_store_nibbles, NIBBLES, 1),
     "norm": (rows._norm, {"BLOCK": 4096}, 8),
     "add": (rows._add, {"HAS_BIAS": True, "HAS_NORM": True, "BLOCK": 8192}, 16),
     "collect": (rows._collect, {"HAS_BIAS": True, "BLOCK": 1024}, 4),
@@ -135,6 +147,8 @@ def build(kernel: Any, constants: dict[str, Any], num_warps: int, architecture: 
             signature[name] = "*i32" if name in INTEGERS else f"*{HALF.get(name, 'fp32')}"
             if constants.get("HAS_SCALES") and name in ("keys_ptr", "values_ptr"):
                 signature[name] = "*i8"
+            if (constants.get("NIBBLES") or "GROUPS" in constants) and name in ("keys_ptr", "values_ptr"):
+                signature[name] = "*u8"
         else:
             signature[name] = "fp32" if name in FLOATS else "i32"
         if name not in FLOATS | UNALIGNED:

@@ -17,6 +17,7 @@ from publican.executors.native.cuda.inputs import BlockSizes, Inputs, StepInputs
 from publican.executors.native.cuda.kernels import TritonOperations, attention
 from publican.executors.native.cuda.operations import HeadNorms, Heads, Operations, Pages, Scores
 from publican.executors.native.cuda.twins import TorchOperations
+from publican.executors.native.kv_codes import mix
 
 OPERATIONS = pytest.mark.parametrize("operations", [TritonOperations(), TorchOperations()], ids=["kernels", "twins"])
 
@@ -151,6 +152,62 @@ def test_eight_bits(operations: Operations, lengths: list[int], device: torch.de
     dst = torch.full((len(case.qkv), 48), torch.nan, device=device)
     operations.attend(case.qkv, case.pages, inputs, case.heads, Scores(0.4), dst)
     np.testing.assert_allclose(dst.cpu(), expected_attention(case, Scores(0.4)), rtol=1e-3, atol=1e-4)
+
+
+@OPERATIONS
+@pytest.mark.parametrize(("lengths", "dim"), [([1, 1], 64), ([40, 2], 32), ([3, 17], 96)])
+def test_four_bits(operations: Operations, lengths: list[int], dim: int, device: torch.device) -> None:
+    """Numbers are off by half a step, or by one where the codes end; attention over what is held is exact again."""
+    case = Case(lengths, [0, 0], Heads(4, 2, dim), 16, device)
+    *shape, _ = case.pages.keys.shape
+    codes = [torch.full((*shape, dim // 2), 99, dtype=torch.uint8, device=device) for _ in range(2)]
+    steps = [torch.full((*shape, dim // 32), torch.nan, dtype=torch.float16, device=device) for _ in range(2)]
+    case.pages = Pages(*codes, *steps)
+    case.qkv[0, 4 * dim : 5 * dim] = 0.0  # a key of nothing but zeros
+    q, k, v = case.parts()
+    for part in (q, k):
+        mix(part)
+    inputs = case.sent(operations)
+    operations.store_kv(case.qkv, case.pages, inputs, case.heads, HeadNorms(), None)
+    np.testing.assert_allclose(case.parts()[0], q, rtol=1e-4, atol=1e-5)
+    for exact, code, step, kind in ((k, codes[0], steps[0], 0), (v, codes[1], steps[1], 1)):
+        for m, (s, t) in enumerate(zip(case.batch.owners, case.batch.positions, strict=True)):
+            place = case.batch.pages[s, t // 16], slice(None), t % 16
+            raw, sizes = code[place].cpu().numpy(), np.repeat(step[place].double().cpu().numpy(), 32, 1)
+            both = np.concatenate([raw.reshape(2, -1, 16) & 15, raw.reshape(2, -1, 16) >> 4], 2).reshape(2, dim)
+            got = (both - 8.0) * sizes
+            largest = np.repeat(np.abs(exact[m]).reshape(2, -1, 32).max(2), 32, 1)
+            bound = np.where(np.abs(exact[m]) < 0.86 * largest, 0.51, 1.01) * np.maximum(largest / 8, 2.0**-14)
+            assert (np.abs(got - exact[m]) <= bound).all()
+            case.held[s][kind, t] = got
+    rows = case.qkv.view(len(case.qkv), -1, dim)
+    for m, (s, t) in enumerate(zip(case.batch.owners, case.batch.positions, strict=True)):
+        rows[m, 4:] = torch.from_numpy(case.held[s][:, t].reshape(4, dim)).to(device)
+    dst = torch.full((len(case.qkv), 4 * dim), torch.nan, device=device)
+    operations.attend(case.qkv, case.pages, inputs, case.heads, Scores(0.2), dst)
+    np.testing.assert_allclose(dst.cpu(), expected_attention(case, Scores(0.2)), rtol=1e-3, atol=1e-4)
+
+
+def test_four_bits_split_among_programs(device: torch.device) -> None:
+    """A long context in parts, beside the twins: the same pages, the same numbers."""
+    results = []
+    for operations in (TritonOperations(), TorchOperations()):
+        case = Case([300, 2], [0, 0], Heads(4, 2, 32), 16, device)
+        *shape, _ = case.pages.keys.shape
+        codes = [torch.zeros((*shape, 16), dtype=torch.uint8, device=device) for _ in range(2)]
+        case.pages = Pages(*codes, *(torch.zeros((*shape, 1), dtype=torch.float16, device=device) for _ in range(2)))
+        twins, kept = TorchOperations(), case.qkv.clone()
+        twins.store_kv(case.qkv, case.pages, case.sent(twins), case.heads, HeadNorms(), None)
+        case.batch = Batch(
+            ints([0]), ints([300]), ints([0]), ints([0]), ints([1]), ints([300]), case.batch.pages[:1], *[ints([])] * 2
+        )
+        case.qkv = kept[-1:]
+        inputs = case.sent(operations)
+        operations.store_kv(case.qkv, case.pages, inputs, case.heads, HeadNorms(), None)
+        dst = torch.full((1, 128), torch.nan, device=device)
+        operations.attend(case.qkv, case.pages, inputs, case.heads, Scores(0.3), dst)
+        results.append(dst.cpu())
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-3, atol=1e-4)
 
 
 @OPERATIONS

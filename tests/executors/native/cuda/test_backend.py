@@ -78,6 +78,20 @@ def test_a_cache_of_eight_bits() -> None:
     compare(make_program(q4), 0.05, kv_dtype="q8")
 
 
+@pytest.mark.parametrize("kernels", ["torch", pytest.param("triton", marks=pytest.mark.slow)])
+def test_a_cache_of_four_bits(kernels: str) -> None:
+    """Beside the plain backend's own: the same but for the steps' rounding, and where that makes another code of a number."""
+    program = make_program(q4, layers=1)
+    plain = PlainBackend(program, MEMORY.num_pages, MEMORY.page_len, "q4")
+    lengths = (2, 64) if kernels == "triton" else (20, 70)
+    expected = course(drive(program, plain), lengths)
+    got = course(drive(program, backend_of(program, info_of(program), kv_dtype="q4", kernels=kernels)), lengths)
+    off = np.concatenate([(one - other).ravel() for one, other in zip(expected, got, strict=True)])
+    exact = course(drive(program, PlainBackend(program, MEMORY.num_pages, MEMORY.page_len)), lengths)
+    lost = np.concatenate([(one - other).ravel() for one, other in zip(exact, expected, strict=True)])
+    assert off.std() < 0.5 * lost.std()
+
+
 def test_layers_on_several_devices() -> None:
     """Both are the CPU; the first has room for one layer of three."""
     program = make_program(q4, layers=3, tied=True)

@@ -59,7 +59,7 @@ def make_step(lengths: list[int], past: list[int], seed: int = 0, **widths: int)
     ropes = (RopeTable(np.cos(angles), np.sin(angles)),)
     program = Program((), widths, ropes, 2, HEADS, KV_HEADS, HEAD_DIM, 8, 9, 64)
     cache = KVCache(2, sum(num_pages) + 3, PAGE_LEN, KV_HEADS, HEAD_DIM)
-    cache._keys[:] = cache._values[:] = np.nan
+    cache._keys._numbers[:] = cache._values._numbers[:] = np.nan
     buffers = {name: rng.normal(size=(total, width)).astype(np.float32) for name, width in widths.items()}
     return Step(program, batch, cache, buffers)
 
@@ -145,12 +145,13 @@ def test_keys_are_normalised_rotated_and_stored(rope: int, norms: str) -> None:
 
 def test_a_copied_page_is_all_layers() -> None:
     cache = KVCache(2, 3, 2, 1, 2)
-    cache._keys[:] = random(*cache._keys.shape)
-    cache._values[:] = random(*cache._values.shape, seed=2)
+    keys, values = cache._keys._numbers, cache._values._numbers
+    keys[:] = random(*keys.shape)
+    values[:] = random(*values.shape, seed=2)
     cache.copy_page(2, 0)
-    np.testing.assert_array_equal(cache._keys[:, 0], cache._keys[:, 2])
-    np.testing.assert_array_equal(cache._values[:, 0], cache._values[:, 2])
-    assert not np.array_equal(cache._keys[:, 1], cache._keys[:, 2])
+    np.testing.assert_array_equal(keys[:, 0], keys[:, 2])
+    np.testing.assert_array_equal(values[:, 0], values[:, 2])
+    assert not np.array_equal(keys[:, 1], keys[:, 2])
 
 
 def test_embed() -> None:

@@ -1,6 +1,6 @@
 // Ragged paged attention.
 //
-// The cache holds blocks of 16 tokens (drawn in rope.h): for K two dims of 16 tokens side by side, for V two tokens of all
+// The cache holds blocks of 16 tokens (drawn in kv.h): for K two dims of 16 tokens side by side, for V two tokens of all
 // dims, so that both products are dots with a broadcast pair and nothing is ever summed across lanes or transposed:
 //
 //     score[16 tokens] += K[dim pair][16 tokens] · (q[2p], q[2p+1])        for each dim pair p
@@ -9,14 +9,18 @@
 // A tile is a few tokens of one sequence and the query heads that share one KV head: its rows. The context is cut into
 // chunks of kChunkLen at multiples of kChunkLen; each gives a partial softmax, and partials are merged in order. So a row's
 // result is a function of its own context, whoever computed which chunk, and whatever rows shared its tile.
+//
+// BITS is what a number of the cache takes: 16 (bf16), 8 (a scale for each token) or 4 (a step for each 32 numbers of a token).
 #pragma once
 
 constexpr float kNothing = -__builtin_inff();
 
-// Scores of a chunk, and what the softmax makes of them: bf16 weights, zero where masked.
+// Scores of a chunk, and what the softmax makes of them: bf16 weights, zero where masked; with int4 values once for each 32
+// numbers of a head, for the values' steps are in them.
+template <int BITS>
 struct ChunkScores {
     alignas(64) float scores[kMaxTileRows][kChunkLen];
-    alignas(64) uint16_t weights[kMaxTileRows][kChunkLen];
+    alignas(64) uint16_t weights[BITS == 4 ? kMaxGroups : 1][kMaxTileRows][kChunkLen];
 };
 
 // A partial softmax of each row: Σ e^(score - highest) · v, the sum of the weights, and the highest score.
@@ -51,7 +55,8 @@ INLINE Range visible(const PcpuAttend &a, int position) {
 
 struct Queries {
     alignas(64) uint16_t halves[kMaxTileRows * kMaxHeadDim];
-    float sums[kMaxTileRows];   // of the rounded numbers, for int8 keys
+    float sums[kMaxTileRows];                     // of the rounded numbers, for int8 keys
+    float group_sums[kMaxTileRows * kMaxGroups];  // the same of each 32, for int4 keys
 };
 
 INLINE void load_queries(const PcpuAttend &a, const TileRows &tile, int head_dim, int padded, Queries &q) {
@@ -61,21 +66,21 @@ INLINE void load_queries(const PcpuAttend &a, const TileRows &tile, int head_dim
         uint16_t *out = q.halves + r * padded;
         float total = 0.0f;
         for (int i = 0; i < padded; i += 16) {
+            const float before = total;
             store_bf16(out + i, load_first(x + i, head_dim - i));
             for (int j = i; j < i + 16; j++) total += from_bf16(out[j]);
+            float &group = q.group_sums[r * kMaxGroups + i / kGroup];
+            group = (i % kGroup ? group : 0.0f) + (total - before);
         }
         q.sums[r] = total;
     }
 }
 
-template <bool INT8>
+// Not for int4, of which a load brings twice as many.
+template <int BITS>
 INLINE Words load_pairs(const uint8_t *p, int64_t index) {
-    return INT8 ? widen_to_bf16(p + index * 32) : load_words((const uint16_t *)(p + index * 64));
+    return BITS == 8 ? widen_to_bf16(p + index * 32) : load_words((const uint16_t *)(p + index * 64));
 }
-
-// V lies behind K.
-template <bool INT8>
-INLINE int64_t values_offset(int padded) { return (int64_t)16 * padded * (INT8 ? 1 : 2); }
 
 // The blocks of a chunk, and what to ask memory for while each is being read: pages lie anywhere, and no hardware guesses
 // where the next one is. Scoring a block brings in the keys that come soon, or the first values; weighing it, values.
@@ -93,7 +98,7 @@ struct ChunkBlocks {
 };
 
 // Raw scores of ROWS rows for BLOCKS blocks of 16 tokens.
-template <int ROWS, int BLOCKS, bool INT8>
+template <int ROWS, int BLOCKS, int BITS>
 void score_tile(const uint8_t *const *blocks, const uint8_t *const *ahead, const uint16_t *q, int padded, float *scores) {
     Vf total[ROWS][BLOCKS];
     for (int r = 0; r < ROWS; r++) {
@@ -102,9 +107,9 @@ void score_tile(const uint8_t *const *blocks, const uint8_t *const *ahead, const
     for (int p = 0; p < padded / 2; p++) {
         Words k[BLOCKS];
 #pragma GCC unroll 4
-        for (int b = 0; b < BLOCKS; b++) k[b] = load_pairs<INT8>(blocks[b], p);
+        for (int b = 0; b < BLOCKS; b++) k[b] = load_pairs<BITS>(blocks[b], p);
 #pragma GCC unroll 4
-        for (int b = 0; b < BLOCKS; b++) prefetch(ahead[b] + p * (INT8 ? 32 : 64));
+        for (int b = 0; b < BLOCKS; b++) prefetch(ahead[b] + p * (BITS * 4));
 #pragma GCC unroll 4
         for (int r = 0; r < ROWS; r++) {
             const uint32_t pair = two_halves(q + r * padded + 2 * p);
@@ -117,32 +122,32 @@ void score_tile(const uint8_t *const *blocks, const uint8_t *const *ahead, const
     }
 }
 
-template <int ROWS, bool INT8>
+template <int ROWS, int BITS>
 INLINE void score_rows(const ChunkBlocks &c, const uint16_t *q, int padded, float *scores) {
     int b = c.first;
     for (; b + kScoreBlocks <= c.end; b += kScoreBlocks) {
-        score_tile<ROWS, kScoreBlocks, INT8>(c.keys + b, c.ahead + b, q, padded, scores + b * 16);
+        score_tile<ROWS, kScoreBlocks, BITS>(c.keys + b, c.ahead + b, q, padded, scores + b * 16);
     }
-    for (; b < c.end; b++) score_tile<ROWS, 1, INT8>(c.keys + b, c.ahead + b, q, padded, scores + b * 16);
+    for (; b < c.end; b++) score_tile<ROWS, 1, BITS>(c.keys + b, c.ahead + b, q, padded, scores + b * 16);
 }
 
 // out[ROWS][VECTORS * 16 dims from `dim`] of the chunk's blocks; starts from zero.
-template <int ROWS, int VECTORS, bool INT8>
+template <int ROWS, int VECTORS, int BITS>
 void weigh_tile(const ChunkBlocks &c, const uint16_t *weights, int padded, int dim, float *out) {
     Vf total[ROWS][VECTORS];
     for (int r = 0; r < ROWS; r++) {
         for (int i = 0; i < VECTORS; i++) total[r][i] = zero();
     }
-    const int64_t values = values_offset<INT8>(padded);
+    const int64_t values = values_offset<BITS>(padded);
     for (int b = c.first; b < c.end; b++) {
         const uint8_t *next = c.keys[b + kScoreBlocks < c.end ? b + kScoreBlocks : b] + values;
         for (int t = 0; t < 8; t++) {
             Words v[VECTORS];
             const int64_t at = (t * padded + dim) / 16;
 #pragma GCC unroll 4
-            for (int i = 0; i < VECTORS; i++) v[i] = load_pairs<INT8>(c.keys[b] + values, at + i);
+            for (int i = 0; i < VECTORS; i++) v[i] = load_pairs<BITS>(c.keys[b] + values, at + i);
 #pragma GCC unroll 4
-            for (int i = 0; i < VECTORS; i++) prefetch(next + (at + i) * (INT8 ? 32 : 64));
+            for (int i = 0; i < VECTORS; i++) prefetch(next + (at + i) * (BITS * 4));
 #pragma GCC unroll 4
             for (int r = 0; r < ROWS; r++) {
                 const uint32_t pair = two_halves(weights + r * kChunkLen + b * 16 + 2 * t);
@@ -156,22 +161,24 @@ void weigh_tile(const ChunkBlocks &c, const uint16_t *weights, int padded, int d
     }
 }
 
-template <int ROWS, bool INT8>
+template <int ROWS, int BITS>
 INLINE void weigh_rows(const ChunkBlocks &c, const uint16_t *weights, int padded, float *out) {
     int dim = 0;
-    for (; dim + 64 <= padded && kScoreBlocks == 4; dim += 64) weigh_tile<ROWS, 4, INT8>(c, weights, padded, dim, out);
-    for (; dim + 32 <= padded; dim += 32) weigh_tile<ROWS, 2, INT8>(c, weights, padded, dim, out);
-    for (; dim < padded; dim += 16) weigh_tile<ROWS, 1, INT8>(c, weights, padded, dim, out);
+    for (; dim + 64 <= padded && kScoreBlocks == 4; dim += 64) weigh_tile<ROWS, 4, BITS>(c, weights, padded, dim, out);
+    for (; dim + 32 <= padded; dim += 32) weigh_tile<ROWS, 2, BITS>(c, weights, padded, dim, out);
+    for (; dim < padded; dim += 16) weigh_tile<ROWS, 1, BITS>(c, weights, padded, dim, out);
 }
 
+#include "attention_int4.h"
+
 // Scores of one row into weights; `sees` are tokens of the chunk. Where it sees none, `top` is minus infinity.
-template <bool INT8>
+template <int BITS>
 INLINE void soften_row(const PcpuAttend &a, const ChunkBlocks &c, int padded, Range sees, float q_sum, float *scores,
                        uint16_t *weights, float *weight, float *top) {
     Vf most = splat(kNothing);
     for (int b = c.first; b < c.end; b++) {
         Vf x = load(scores + b * 16);
-        if (INT8) {
+        if (BITS == 8) {
             const float *scales = (const float *)(c.keys[b] + (int64_t)32 * padded);
             x = mul(sub(x, splat(128.0f * q_sum)), load(scales));
         }
@@ -186,9 +193,11 @@ INLINE void soften_row(const PcpuAttend &a, const ChunkBlocks &c, int padded, Ra
     for (int b = c.first; b < c.end; b++) {
         const Vf e = keep_lanes(exp(sub(load(scores + b * 16), splat(*top))), sees.from - b * 16, sees.to - b * 16, 0.0f);
         total = add(total, e);
-        if (INT8) {
+        if (BITS == 8) {
             const float *scales = (const float *)(c.keys[b] + (int64_t)32 * padded) + 16;
             store_bf16(weights + b * 16, mul(e, load(scales)));
+        } else if (BITS == 4) {
+            weigh_steps(c.keys[b] + steps_offset(padded), padded / kGroup, e, weights + b * 16);
         } else {
             store_bf16(weights + b * 16, e);
         }
@@ -196,11 +205,11 @@ INLINE void soften_row(const PcpuAttend &a, const ChunkBlocks &c, int padded, Ra
     *weight = sum(total);
 }
 
-// int8 values were stored as 128 + code: take 128 · Σ weights away again.
-INLINE void take_bias_away(const uint16_t *weights, int first, int end, int padded, float *out) {
+// Codes were stored as `bias` + code: take bias · Σ weights away again from `count` numbers.
+INLINE void take_bias_away(const uint16_t *weights, int first, int end, float bias, int count, float *out) {
     float total = 0.0f;
     for (int i = first * 16; i < end * 16; i++) total += from_bf16(weights[i]);
-    for (int i = 0; i < padded; i += 16) store(out + i, sub(load(out + i), splat(128.0f * total)));
+    for (int i = 0; i < count; i += 16) store(out + i, sub(load(out + i), splat(bias * total)));
 }
 
 template <int COUNT>
@@ -218,29 +227,41 @@ INLINE void for_row_groups(int num_rows, const Body &body) {
 }
 
 // The partial softmax of one chunk, [chunk * kChunkLen, + kChunkLen), of all the tile's rows.
-template <bool INT8>
+template <int BITS>
 void compute_chunk(const PcpuAttend &a, const Step &step, const TileRows &tile, const Queries &q, int chunk, Partial partial) {
-    ChunkScores work;
+    ChunkScores<BITS> work;
     const int padded = padded_head(*step.cache), start = chunk * kChunkLen;
     const Range seen = {visible(a, tile.position).from, tile.position + tile.num_tokens};
     ChunkBlocks c;
     c.first = seen.from > start ? (seen.from - start) / 16 : 0;
     c.end = seen.to - start < kChunkLen ? (seen.to - start + 15) / 16 : kChunkLen / 16;
     for (int b = c.first; b < c.end; b++) c.keys[b] = kv_block(step, tile.sequence, start + b * 16, a.layer, tile.kv_head);
-    c.look_ahead(values_offset<INT8>(padded));
+    c.look_ahead(values_offset<BITS>(padded));
     for_row_groups(tile.num_rows, [&](auto rows, int r) INLINE_BODY {
-        score_rows<rows.count, INT8>(c, q.halves + r * padded, padded, work.scores[r]);
+        if constexpr (BITS == 4) {
+            score_rows_int4<rows.count>(c, q, r, padded, work.scores[r]);
+        } else {
+            score_rows<rows.count, BITS>(c, q.halves + r * padded, padded, work.scores[r]);
+        }
     });
     for (int r = 0; r < tile.num_rows; r++) {
         Range sees = visible(a, tile.position + r / tile.num_heads);
         sees.from -= start, sees.to -= start;
-        soften_row<INT8>(a, c, padded, sees, q.sums[r], work.scores[r], work.weights[r], partial.weight + r, partial.highest + r);
+        soften_row<BITS>(a, c, padded, sees, q.sums[r], work.scores[r], work.weights[0][r], partial.weight + r, partial.highest + r);
     }
     for_row_groups(tile.num_rows, [&](auto rows, int r) INLINE_BODY {
-        weigh_rows<rows.count, INT8>(c, work.weights[r], padded, partial.out + (int64_t)r * padded);
+        if constexpr (BITS == 4) {
+            weigh_rows_int4<rows.count>(c, work.weights[0][r], padded, partial.out + (int64_t)r * padded);
+        } else {
+            weigh_rows<rows.count, BITS>(c, work.weights[0][r], padded, partial.out + (int64_t)r * padded);
+        }
     });
-    for (int r = 0; INT8 && r < tile.num_rows; r++) {
-        take_bias_away(work.weights[r], c.first, c.end, padded, partial.out + (int64_t)r * padded);
+    for (int r = 0; BITS == 8 && r < tile.num_rows; r++) {
+        take_bias_away(work.weights[0][r], c.first, c.end, 128.0f, padded, partial.out + (int64_t)r * padded);
+    }
+    for (int r = 0; BITS == 4 && r < tile.num_rows; r++) {
+        float *out = partial.out + (int64_t)r * padded;
+        for (int g = 0; g < padded / kGroup; g++) take_bias_away(work.weights[g][r], c.first, c.end, 8.0f, kGroup, out + g * kGroup);
     }
 }
 
@@ -311,10 +332,10 @@ struct AttendMemory {
 };
 
 INLINE void compute_partial(const PcpuAttend &a, const Step &step, const TileRows &t, const Queries &q, int chunk, Partial out) {
-    if (step.cache->int8) {
-        compute_chunk<true>(a, step, t, q, chunk, out);
-    } else {
-        compute_chunk<false>(a, step, t, q, chunk, out);
+    switch (step.cache->storage) {
+        case PCPU_KV_INT8: return compute_chunk<8>(a, step, t, q, chunk, out);
+        case PCPU_KV_INT4: return compute_chunk<4>(a, step, t, q, chunk, out);
+        default: return compute_chunk<16>(a, step, t, q, chunk, out);
     }
 }
 

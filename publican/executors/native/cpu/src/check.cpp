@@ -201,7 +201,9 @@ bool is_of_experts(int kind) { return kind >= PCPU_GROUP && kind <= PCPU_EXPERT_
 
 bool ok_cache(const PcpuCache &c) {
     if (c.num_kv_heads < 1 || c.head_dim < 1 || c.head_dim > kMaxHeadDim || c.num_layers < 1) return false;
-    const int64_t padded = (c.head_dim + 15) / 16 * 16, block = c.int8 ? 32 * padded + 128 : 64 * padded;
+    if (c.storage < PCPU_KV_BF16 || c.storage > PCPU_KV_INT4) return false;
+    const int64_t padded = (c.head_dim + 15) / 16 * 16, wide = (c.head_dim + 31) / 32 * 32;
+    const int64_t block = c.storage == PCPU_KV_BF16 ? 64 * padded : c.storage == PCPU_KV_INT8 ? 32 * padded + 128 : 18 * wide;
     return c.data && c.num_pages > 0 && c.page_len > 0 && c.page_len % 16 == 0 &&
            c.page_bytes >= block * c.num_layers * c.num_kv_heads * (c.page_len / 16);
 }

@@ -23,6 +23,7 @@ namespace PCPU_VARIANT {
 #include "adapters.h"
 #include "matmul.h"
 #include "mixture.h"
+#include "kv.h"
 #include "rope.h"
 #include "attention.h"
 #include "top.h"

@@ -48,7 +48,7 @@ AttentionPlan AttentionPlanner::plan(const PcpuBatch &batch, const PcpuCache &ca
     p.num_tiles = (int)sequences_.size();
     p.tile_sequences = sequences_.data();
     p.tile_offsets = offsets_.data();
-    p.partial_floats = (int64_t)kMaxTileRows * ((cache.head_dim + 15) / 16 * 16 + 2);
+    p.partial_floats = (int64_t)kMaxTileRows * ((cache.head_dim + 31) / 32 * 32 + 2);
     const int longest = batch.past[order_[0]] + batch.lengths[order_[0]];
     const int64_t num_items = (int64_t)p.num_tiles * p.num_head_tiles, chunks = (longest + kChunkLen - 1) / kChunkLen;
     const int64_t floats = num_items * chunks * p.partial_floats;

@@ -260,7 +260,9 @@ struct PcpuProgram {
     int32_t max_logits;        // rows of what PCPU_FINAL_NORM writes
 };
 
-// The KV cache. A page holds [layer][block of 16 tokens][kv head] of one K and one V each; see attention.h.
+enum PcpuKvStorage { PCPU_KV_BF16 = 0, PCPU_KV_INT8 = 1, PCPU_KV_INT4 = 2 };
+
+// The KV cache. A page holds [layer][block of 16 tokens][kv head] of one K and one V each; see kv.h.
 struct PcpuCache {
     uint8_t *data;
     int64_t page_bytes;
@@ -269,7 +271,7 @@ struct PcpuCache {
     int32_t num_layers;
     int32_t num_kv_heads;
     int32_t head_dim;
-    int32_t int8;              // else bf16
+    int32_t storage;
 };
 
 struct PcpuBatch {

@@ -12,7 +12,8 @@
 //     dot_bf16(total, a, pair)                 total + a[lane][0] · pair[0] + a[lane][1] · pair[1], in float32
 //     nibbles_to_bf16<SHIFT>(v)                (word >> SHIFT) & 15 of each of 32 words, as bf16
 //     bytes_to_bf16<SHIFT>(v)                  (word >> SHIFT) & 255 likewise
-//     widen_to_bf16(p)                         32 bytes as bf16
+//     widen_bytes(p), widen_to_bf16(p)         32 bytes as words, or as bf16
+//     load_bf16(p)                             16 bf16 as float32
 //
 // The dot products are what differs between instruction sets; everything else merely spells differently.
 #pragma once

@@ -199,8 +199,14 @@ template <int SHIFT>
 INLINE Words bytes_to_bf16(Bytes v) {
     return words_to_bf16(and_int(shift_right_words<SHIFT>(v), {_mm256_set1_epi16(255), _mm256_set1_epi16(255)}));
 }
-INLINE Words widen_to_bf16(const uint8_t *p) {
-    return words_to_bf16({_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p)),
-                          _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(p + 16)))});
+INLINE Bytes widen_bytes(const uint8_t *p) {
+    return {_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p)),
+            _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(p + 16)))};
+}
+INLINE Words widen_to_bf16(const uint8_t *p) { return words_to_bf16(widen_bytes(p)); }
+INLINE Vf load_bf16(const uint16_t *p) {
+    const Vi wide = {_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)),
+                     _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p + 8)))};
+    return as_float({_mm256_slli_epi32(wide.lo, 16), _mm256_slli_epi32(wide.hi, 16)});
 }
 INLINE void prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }

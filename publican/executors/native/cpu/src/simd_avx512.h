@@ -101,7 +101,9 @@ template <int SHIFT>
 INLINE Words bytes_to_bf16(Bytes v) {
     return words_to_bf16(_mm512_and_si512(_mm512_srli_epi16(v, SHIFT), _mm512_set1_epi16(255)));
 }
-INLINE Words widen_to_bf16(const uint8_t *p) {
-    return words_to_bf16(_mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p)));
+INLINE Bytes widen_bytes(const uint8_t *p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p)); }
+INLINE Words widen_to_bf16(const uint8_t *p) { return words_to_bf16(widen_bytes(p)); }
+INLINE Vf load_bf16(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
 INLINE void prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }

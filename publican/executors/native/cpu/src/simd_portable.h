@@ -193,9 +193,15 @@ template <int SHIFT>
 INLINE Words nibbles_to_bf16(Bytes v) { return words_to_bf16((bits<Words>(v) >> (uint16_t)SHIFT) & (uint16_t)15); }
 template <int SHIFT>
 INLINE Words bytes_to_bf16(Bytes v) { return words_to_bf16((bits<Words>(v) >> (uint16_t)SHIFT) & (uint16_t)255); }
-INLINE Words widen_to_bf16(const uint8_t *p) {
+INLINE Bytes widen_bytes(const uint8_t *p) {
     Words v;
     for (int i = 0; i < 32; i++) v[i] = p[i];
-    return words_to_bf16(v);
+    return bits<Bytes>(v);
+}
+INLINE Words widen_to_bf16(const uint8_t *p) { return words_to_bf16(bits<Words>(widen_bytes(p))); }
+INLINE Vf load_bf16(const uint16_t *p) {
+    Vu v;
+    for (int i = 0; i < 16; i++) v[i] = (uint32_t)p[i] << 16;
+    return bits<Vf>(v);
 }
 INLINE void prefetch(const void *p) { __builtin_prefetch(p); }

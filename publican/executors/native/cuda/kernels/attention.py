@@ -24,12 +24,17 @@ _FEWEST_TOKENS = 64
 _LOG2_E = 1.4426950408889634
 
 
+@triton.jit
+def _nibbles(codes, step):
+    return (codes.to(tl.float32) - 8.0) * step.to(tl.float32)
+
+
 @triton.jit(do_not_specialize=["table_width", "window"])
 def _attend(
     q_ptr, keys_ptr, values_ptr, key_scale_ptr, value_scale_ptr, out_ptr, sums_ptr, blocks_ptr, pages_ptr, positions_ptr,
     q_stride, out_stride, table_width, page_stride, scale, window, softcap,
     GROUP: tl.constexpr, DIM: tl.constexpr, PAGE_LEN: tl.constexpr, PARTS: tl.constexpr,
-    HAS_WINDOW: tl.constexpr, HAS_CAP: tl.constexpr, HAS_SCALES: tl.constexpr,
+    HAS_WINDOW: tl.constexpr, HAS_CAP: tl.constexpr, HAS_SCALES: tl.constexpr, NIBBLES: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     block, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -40,10 +45,16 @@ def _attend(
     r, d = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     row, head = r // GROUP, kv_head * GROUP + r % GROUP
     position = start + row
-    there = (row < num_rows)[:, None] & (d < DIM)[None, :]
-    place = (first_row + row).to(tl.int64)[:, None] * q_stride + head[:, None] * DIM + d[None, :]
+    dim = d  # the number that place d of what the cache holds has; with nibbles, the lower one of a byte
+    if NIBBLES:
+        dim = d // 16 * 32 + d % 16
+    WIDTH: tl.constexpr = DIM // 2 if NIBBLES else DIM
+    there = (row < num_rows)[:, None] & (dim < DIM)[None, :]
+    place = (first_row + row).to(tl.int64)[:, None] * q_stride + head[:, None] * DIM + dim[None, :]
     q = tl.load(q_ptr + place, mask=there, other=0.0)
-    if not HAS_SCALES:
+    if NIBBLES:
+        q_high = tl.load(q_ptr + place + 16, mask=there, other=0.0)
+    elif not HAS_SCALES:
         q = q.to(keys_ptr.dtype.element_ty)
     end = start + num_rows
     begin = 0
@@ -55,13 +66,19 @@ def _attend(
     highest = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_M,), tl.float32)
     out = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
+    out_high = tl.zeros((BLOCK_M, BLOCK_D if NIBBLES else 1), tl.float32)
     for begin_tile in range(begin, end, BLOCK_T):
         t = begin_tile + tl.arange(0, BLOCK_T)
         page = tl.load(pages_ptr + sequence * table_width + t // PAGE_LEN, mask=t < end, other=0)
-        token = page.to(tl.int64) * (page_stride // DIM) + kv_head * PAGE_LEN + t % PAGE_LEN
-        in_k = (t < end)[None, :] & (d < DIM)[:, None]
-        k = tl.load(keys_ptr + token[None, :] * DIM + d[:, None], mask=in_k, other=0).to(q.dtype)
-        scores = tl.dot(q, k, input_precision="ieee") * scale
+        token = page.to(tl.int64) * (page_stride // WIDTH) + kv_head * PAGE_LEN + t % PAGE_LEN
+        in_k = (t < end)[None, :] & (d < WIDTH)[:, None]
+        k = tl.load(keys_ptr + token[None, :] * WIDTH + d[:, None], mask=in_k, other=0)
+        if NIBBLES:
+            step = tl.load(key_scale_ptr + token[None, :] * (DIM // 32) + d[:, None] // 16, mask=in_k, other=0.0)
+            scores = tl.dot(q, _nibbles(k & 15, step).to(q.dtype), input_precision="ieee")
+            scores = tl.dot(q_high, _nibbles(k >> 4, step).to(q.dtype), scores, input_precision="ieee") * scale
+        else:
+            scores = tl.dot(q, k.to(q.dtype), input_precision="ieee") * scale
         if HAS_SCALES:
             scores *= tl.load(key_scale_ptr + token, mask=t < end, other=0.0).to(tl.float32)[None, :]
         if HAS_CAP:  # tanh(z) = 2 · logistic(2 z) - 1
@@ -78,17 +95,26 @@ def _attend(
         total = total * fade + tl.sum(weights, 1)
         if HAS_SCALES:
             weights *= tl.load(value_scale_ptr + token, mask=t < end, other=0.0).to(tl.float32)[None, :]
-        in_v = (t < end)[:, None] & (d < DIM)[None, :]
-        v = tl.load(values_ptr + token[:, None] * DIM + d[None, :], mask=in_v, other=0).to(q.dtype)
-        out = tl.dot(weights.to(v.dtype), v, out * fade[:, None], input_precision="ieee")
+        in_v = (t < end)[:, None] & (d < WIDTH)[None, :]
+        v = tl.load(values_ptr + token[:, None] * WIDTH + d[None, :], mask=in_v, other=0)
+        weights = weights.to(q.dtype)
+        if NIBBLES:
+            step = tl.load(value_scale_ptr + token[:, None] * (DIM // 32) + d[None, :] // 16, mask=in_v, other=0.0)
+            out_high = tl.dot(weights, _nibbles(v >> 4, step).to(q.dtype), out_high * fade[:, None], input_precision="ieee")
+            v = _nibbles(v & 15, step)
+        out = tl.dot(weights, v.to(q.dtype), out * fade[:, None], input_precision="ieee")
         highest = new_highest
     if PARTS == 1:
-        out /= tl.where(total > 0.0, total, 1.0)[:, None]
-        place = (first_row + row).to(tl.int64)[:, None] * out_stride + head[:, None] * DIM + d[None, :]
-        tl.store(out_ptr + place, out.to(out_ptr.dtype.element_ty), mask=there)
+        total = tl.where(total > 0.0, total, 1.0)[:, None]
+        place = (first_row + row).to(tl.int64)[:, None] * out_stride + head[:, None] * DIM + dim[None, :]
+        tl.store(out_ptr + place, (out / total).to(out_ptr.dtype.element_ty), mask=there)
+        if NIBBLES:
+            tl.store(out_ptr + place + 16, (out_high / total).to(out_ptr.dtype.element_ty), mask=there)
     else:
         slot = ((block * tl.num_programs(1) + kv_head) * PARTS + part).to(tl.int64) * BLOCK_M + r
-        tl.store(out_ptr + slot[:, None] * DIM + d[None, :], out, mask=there)
+        tl.store(out_ptr + slot[:, None] * DIM + dim[None, :], out, mask=there)
+        if NIBBLES:
+            tl.store(out_ptr + slot[:, None] * DIM + dim[None, :] + 16, out_high, mask=there)
         tl.store(sums_ptr + 2 * slot, highest, mask=row < num_rows)
         tl.store(sums_ptr + 2 * slot + 1, total, mask=row < num_rows)
 
@@ -168,8 +194,9 @@ def _launch(
         qkv.stride(0), out.stride(0), inputs.pages.shape[1], pages.keys.stride(0),
         scores.scale, scores.window, scores.softcap,
         GROUP=heads.per_kv, DIM=heads.dim, PAGE_LEN=pages.keys.shape[2], PARTS=num_parts,
-        HAS_WINDOW=scores.window > 0, HAS_CAP=scores.softcap > 0.0, HAS_SCALES=pages.key_scales is not None,
-        BLOCK_M=units, BLOCK_T=32 if wide else 64, BLOCK_D=_block_d(heads),
+        HAS_WINDOW=scores.window > 0, HAS_CAP=scores.softcap > 0.0, NIBBLES=pages.are_nibbles,
+        HAS_SCALES=pages.key_scales is not None and not pages.are_nibbles,
+        BLOCK_M=units, BLOCK_T=32 if wide else 64, BLOCK_D=_block_d(heads) // (2 if pages.are_nibbles else 1),
         num_warps=4, num_stages=2,
     )  # fmt: skip
 
