@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from publican.core.executor import Executor, Pages, StepResult
 from publican.core.ids import PageId, SlotId, TokenId
-from publican.core.step import Extend, Free, MemoryOp, Row, StepPlan
+from publican.core.step import Extend, Free, MemoryOp, Release, Row, StepPlan
 
 
 class ExecutorTimer:
@@ -24,12 +24,16 @@ class ExecutorTimer:
         self.info = executor.info
         self.room_len = room_len
         self._held: dict[SlotId, int] = {}
+        self._num_windowed: dict[SlotId, int] = {}
+        """Windowed pages that a slot ever had."""
 
     def num_that_fit(self) -> int:
         """How many sequences of `room_len` tokens there is room for, side by side."""
         memory = self.info.memory
         if isinstance(memory, Pages):
             by_memory = memory.num_pages // self._pages_per_slot(memory)
+            if memory.window:
+                by_memory = min(by_memory, memory.num_windowed_pages // self._windowed_per_slot(memory))
         else:
             by_memory = memory.num_tokens // self.room_len
         return min(by_memory, self.info.num_slots, self.info.max_logits, self.info.max_batch_tokens)
@@ -54,7 +58,8 @@ class ExecutorTimer:
         return [self._step_s(slots, token) for token in tokens]
 
     def _step_s(self, slots: Sequence[SlotId], token: TokenId) -> float:
-        plan = StepPlan(tuple(Row(slot, [token], self._held[slot], 1) for slot in slots))
+        ops = tuple(op for slot in slots for op in self._windowed_ops(slot, self._held[slot], self._held[slot] + 1))
+        plan = StepPlan(tuple(Row(slot, [token], self._held[slot], 1) for slot in slots), ops)
         begin = time.perf_counter()
         wait_for(self.executor.execute(plan))
         elapsed_s = time.perf_counter() - begin
@@ -66,6 +71,7 @@ class ExecutorTimer:
         ops = self._reserve(slot)
         for start in range(0, len(tokens), self.info.max_batch_tokens):
             chunk = tokens[start : start + self.info.max_batch_tokens]
+            ops += self._windowed_ops(slot, start, start + len(chunk))
             wait_for(self.executor.execute(StepPlan((Row(slot, chunk, start, 1),), ops)))
             ops = ()
         self._held[slot] = len(tokens)
@@ -73,6 +79,7 @@ class ExecutorTimer:
     def _free(self, slot: SlotId) -> None:
         if self._held.pop(slot, None) is not None:
             self.executor.execute(StepPlan((), (Free(slot),)))
+            self._num_windowed.pop(slot, None)
 
     def _reserve(self, slot: SlotId) -> tuple[MemoryOp, ...]:
         memory = self.info.memory
@@ -80,6 +87,23 @@ class ExecutorTimer:
             return ()
         count = self._pages_per_slot(memory)
         return (Extend(slot, tuple(PageId(page) for page in range(slot * count, (slot + 1) * count))),)
+
+    def _windowed_ops(self, slot: SlotId, start: int, end: int) -> tuple[MemoryOp, ...]:
+        """Give back what the window has left behind, and take the slot's own pages again, by turns."""
+        memory = self.info.memory
+        if not isinstance(memory, Pages) or not memory.window:
+            return ()
+        held, count = self._num_windowed.get(slot, 0), self._windowed_per_slot(memory)
+        wanted = -(-end // memory.page_len)
+        if wanted <= held:
+            return ()
+        self._num_windowed[slot] = wanted
+        pages = tuple(PageId(slot * count + i % count) for i in range(held, wanted))
+        return Release(slot, max(0, start + 1 - memory.window) // memory.page_len), Extend(slot, pages, windowed=True)
+
+    def _windowed_per_slot(self, memory: Pages) -> int:
+        most = -(-(memory.window + self.info.max_batch_tokens) // memory.page_len) + 1
+        return min(most, self._pages_per_slot(memory))
 
     def _pages_per_slot(self, memory: Pages) -> int:
         return -(-self.room_len // memory.page_len)

@@ -12,12 +12,24 @@ Array = Any
 `engine.sampling` unopened; nobody else looks inside."""
 
 
+WINDOW_SLACK_LEN = 64
+"""Tokens behind its window that a slot keeps of windowed pages: so far a text can be taken back without being computed anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Memory in pages: `num_pages` of them, `page_len` tokens each."""
+    """Memory in pages: `num_pages` of them, `page_len` tokens each.
+
+    Attributes:
+        window: how far back layers with a sliding window look, the token itself included; 0 if there are none such.
+        num_windowed_pages: with a window, those layers keep theirs in so many pages apart, and give back what has passed.
+            The others are for the rest of the layers, and cost nothing if there is no rest.
+    """
 
     page_len: int
     num_pages: int
+    window: int = 0
+    num_windowed_pages: int = 0
 
     @property
     def num_tokens(self) -> int:

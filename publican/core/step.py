@@ -3,7 +3,8 @@
 The engine decides, the executor obeys: a plan names every token to compute and every change to the memory that must come
 first, and an executor has no policy of its own. Two kinds of memory read the same plan:
 
-- *paged* executors keep a table of pages per slot and follow `Extend`, `CopyPage`, `Truncate` and `Free`;
+- *paged* executors keep a table of pages per slot and follow `Extend`, `CopyPage`, `Truncate` and `Free`; where layers have
+  a sliding window (`Pages.window`), these have pages and a table of their own, of which `Release` gives back the beginning;
 - *cell* executors (libllama) keep sequences and follow `Share`, `Truncate` and `Free`.
 
 Operations come first, in order; then all rows are computed as one ragged batch. A row may read whatever its slot holds
@@ -19,14 +20,20 @@ from publican.core.ids import PageId, SlotId, TokenId
 
 NO_ADAPTER = -1
 """The weights as they are."""
+NO_PAGE = PageId(-1)
+"""In the table of windowed pages: nothing is held here, for no row to come looks so far back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extend:
-    """Append `pages` to the page table of `slot`. The same page may stand in several tables: that is a shared prefix."""
+    """Append `pages` to the page table of `slot`. The same page may stand in several tables: that is a shared prefix.
+
+    `windowed`: to the table of windowed pages, where the first ones may be `NO_PAGE`.
+    """
 
     slot: SlotId
     pages: tuple[PageId, ...]
+    windowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,15 @@ class CopyPage:
 
     source: PageId
     target: PageId
+    windowed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """No row of `slot` to come looks back at its first `num_pages` windowed pages: they become `NO_PAGE` in its table."""
+
+    slot: SlotId
+    num_pages: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +77,7 @@ class Free:
     slot: SlotId
 
 
-MemoryOp = Extend | CopyPage | Share | Truncate | Free
+MemoryOp = Extend | CopyPage | Release | Share | Truncate | Free
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ class Scheduler:
         self.num_true_tokens = 0
         self._planned: dict[Sequence, int] = {}
         self._memory_changed = True
+        self._is_blocked = False
+        """Whether a prompt that runs lacked room in the last plan: with windowed pages that can be."""
         self._shared: dict[tuple[Sequence, Sequence], int] = {}
 
     # --- coming and going
@@ -182,7 +184,11 @@ class Scheduler:
         self._admit()
         whole = self.config.whole_prompts
         free = self.budget.config.max_tokens - self._num_planned
-        self._share_budget(free if whole else self.budget.num_prompt_tokens(self._num_planned))
+        budget = free if whole else self.budget.num_prompt_tokens(self._num_planned)
+        self._share_budget(budget)
+        while self._is_blocked and not self._planned and self.running[-1] not in self.running[0].unit:
+            self.preempt(self.running[-1])
+            self._share_budget(budget)
 
     @property
     def _num_planned(self) -> int:
@@ -205,8 +211,8 @@ class Scheduler:
         return True
 
     def _admit(self) -> None:
-        if not self._memory_changed and not self._shared:
-            return
+        if self._is_blocked or (not self._memory_changed and not self._shared):
+            return  # whoever runs and lacks room goes before all who wait
         computing = [s for s in self.running if s.num_pending > 1]
         for sequence in list(self.waiting):
             unit = sequence.unit
@@ -250,9 +256,11 @@ class Scheduler:
         lease = self.cache.lock(sequence.tokens, reuse, sequence.adapter)
         if lease is None:
             return False
-        room = self.cache.num_total_tokens - self.cache.num_locked_tokens
-        wanted = len(sequence.tokens) - lease.num_cached + _WATERMARK_TOKENS * len(self.running)
-        too_tight = keep_room and self.running and wanted > room
+        too_tight = (
+            keep_room
+            and self.running
+            and self.cache.num_spare_tokens(lease.slot, len(sequence.tokens)) < _WATERMARK_TOKENS * len(self.running)
+        )
         if too_tight or not self.cache.reserve(lease.slot, len(sequence.tokens)):
             self.cache.unlock(lease.slot)
             return False
@@ -278,6 +286,7 @@ class Scheduler:
         prompts = [s for s in self.running if s not in self._planned]
         prompts.sort(key=lambda s: (s.skipped < self.config.max_skipped, s.num_pending, *_order(s)))
         num_logits = len(self._planned)
+        self._is_blocked = False
         for sequence in prompts:
             num_tokens = min(sequence.num_pending - bool(sequence.peers), budget)
             if self.config.whole_prompts and num_tokens < sequence.num_pending:
@@ -289,7 +298,9 @@ class Scheduler:
             elif num_logits == self.config.max_logits:
                 num_tokens = 0
             assert sequence.slot is not None
-            if num_tokens <= 0 or not self.cache.reserve(sequence.slot, sequence.num_computed + num_tokens):
+            has_room = num_tokens <= 0 or self.cache.reserve(sequence.slot, sequence.num_computed + num_tokens)
+            if num_tokens <= 0 or not has_room:
+                self._is_blocked |= not has_room
                 sequence.skipped += 1
                 continue
             sequence.skipped = 0

@@ -118,21 +118,35 @@ class _PagedMemory:
     def __init__(self, info: ExecutorInfo) -> None:
         assert isinstance(info.memory, Pages)
         self._tables = PageTables(info)
+        self._window = info.memory.window
         self._pages = np.full((info.memory.num_pages, info.memory.page_len), -1, np.int32)
+        self._windowed_pages = np.full((info.memory.num_windowed_pages, info.memory.page_len), -1, np.int32)
 
     def apply(self, plan: StepPlan) -> None:
-        for source, target in self._tables.apply(plan):
-            self._pages[target] = self._pages[source]
+        for source, target, is_windowed in self._tables.apply(plan):
+            pages = self._windowed_pages if is_windowed else self._pages
+            pages[target] = pages[source]
 
     def write(self, row: Row) -> None:
         page_len = self._tables.page_len
         for i, token in enumerate(_adapted(row)):
             page, inside = divmod(row.start + i, page_len)
             self._pages[self._tables.table[row.slot, page], inside] = token
+            if self._tables.windowed is not None:
+                self._windowed_pages[self._tables.windowed.table[row.slot, page], inside] = token
+        if self._tables.windowed is not None:
+            self._check_window(row, self._tables.windowed.table[row.slot])
 
     def read(self, slot: int, num_tokens: int) -> list[int]:
         pages = self._tables.table[slot, : -(-num_tokens // self._tables.page_len)]
         return [int(t) for t in self._pages[pages].reshape(-1)[:num_tokens]]
+
+    def _check_window(self, row: Row, table: NDArray[np.int32]) -> None:
+        """What the first token of a row looks back at must lie in both kinds of pages."""
+        first, end = max(0, row.start + 1 - self._window), row.start + len(row.tokens)
+        places = [divmod(position, self._tables.page_len) for position in range(first, end)]
+        held = [int(self._windowed_pages[table[page], inside]) for page, inside in places]
+        assert held == self.read(row.slot, end)[first:], "the windowed pages hold something else"
 
 
 class _CellMemory:

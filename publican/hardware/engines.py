@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from publican.core.executor import WINDOW_SLACK_LEN
 from publican.core.model import ModelSpec
 from publican.hardware.sizes import MIB
 from publican.hardware.weights import Weight
@@ -30,6 +31,8 @@ _KV_BITS: Mapping[KVType, float] = {"f32": 32, "f16": 16, "bf16": 16, "q8": 8.5,
 """Of libllama's types; in q8 and q4 a float16 scale for 32 numbers."""
 _STEP_BYTES: Mapping[EngineName, int] = {"cuda": 2, "plain": 4}
 """Of a scale of q8, and of a step of q4."""
+_WITH_WINDOWS = ("cpu", "plain")
+"""Engines that give back what lies behind a layer's window; the others keep everything."""
 _LANES = 16
 _PAGE_LEN = 16
 _LLAMA_CELLS = 256
@@ -77,7 +80,7 @@ class Needs:
     """What an engine needs for a model, cut where it can be cut.
 
     Attributes:
-        layer_bytes: weights of each layer; layer_kv_bytes: keys and values of all tokens, in one layer.
+        layer_bytes: weights of each layer; layer_kv_bytes: keys and values of all tokens, in each.
         embedding_bytes, output_bytes: of the two ends; an embedding that is the output too counts as the output.
         scratch_bytes: on each device that computes layers, while it does.
         logits_bytes: on the device that computes those.
@@ -88,7 +91,7 @@ class Needs:
 
     engine: EngineName
     layer_bytes: tuple[int, ...]
-    layer_kv_bytes: int
+    layer_kv_bytes: tuple[int, ...]
     embedding_bytes: int
     output_bytes: int
     scratch_bytes: int
@@ -103,7 +106,7 @@ class Needs:
 
     @property
     def kv_bytes(self) -> int:
-        return self.layer_kv_bytes * len(self.layer_bytes)
+        return sum(self.layer_kv_bytes)
 
 
 def needs(engine: EngineName, spec: ModelSpec, weights: Iterable[Weight], load: Load) -> Needs:
@@ -122,7 +125,7 @@ def needs(engine: EngineName, spec: ModelSpec, weights: Iterable[Weight], load: 
     return Needs(
         engine=engine,
         layer_bytes=tuple(layers),
-        layer_kv_bytes=kv_bytes_per_layer(engine, spec, load.kv_type) * _num_cells(engine, load),
+        layer_kv_bytes=_layer_kv_bytes(engine, spec, load, len(layers)),
         embedding_bytes=0 if is_tied else kept["embedding"],
         output_bytes=kept["rest"] + (kept["embedding"] if is_tied else kept["output"]),
         scratch_bytes=_scratch_bytes(engine, spec, load),
@@ -172,7 +175,7 @@ def _panel_bytes(weight: Weight, is_exact: bool) -> int:
 
 
 def kv_bytes_per_layer(engine: EngineName, spec: ModelSpec, kv_type: KVType) -> int:
-    """Keys and values of one token in one layer. Layers with a window keep everything, in every engine here."""
+    """Keys and values of one token in one layer."""
     heads, dim = 2 * spec.num_kv_heads, spec.head_dim
     if engine == "llama" or (engine != "cpu" and kv_type not in ("q8", "q4")):
         return int(heads * dim * _KV_BITS[kv_type]) // 8
@@ -184,6 +187,17 @@ def kv_bytes_per_layer(engine: EngineName, spec: ModelSpec, kv_type: KVType) -> 
     else:
         one = -(-dim // 2) + _STEP_BYTES[engine] * -(-dim // 32)
     return heads * one
+
+
+def _layer_kv_bytes(engine: EngineName, spec: ModelSpec, load: Load, num_layers: int) -> tuple[int, ...]:
+    """Keys and values of all tokens, in each layer. Those with a window keep what a conversation can look back at, its slack,
+    and a step's tokens, where the engine gives back the rest."""
+    one, cells = kv_bytes_per_layer(engine, spec, load.kv_type), _num_cells(engine, load)
+    has_window = 0 < spec.sliding_window < load.context_len and engine in _WITH_WINDOWS
+    reach = _up(spec.sliding_window + WINDOW_SLACK_LEN + load.chunk_len, _PAGE_LEN) + 2 * _PAGE_LEN
+    in_window = load.num_users * min(_up(load.context_len, _PAGE_LEN), reach)
+    windowed = spec.windowed or (True,) * num_layers
+    return tuple(one * (in_window if has_window and windowed[min(i, len(windowed) - 1)] else cells) for i in range(num_layers))
 
 
 def _num_cells(engine: EngineName, load: Load) -> int:

@@ -217,7 +217,7 @@ class _Division:
         """How many of `num_layers` each GPU gets."""
         if self.split and self.needs.engine == "llama":
             return _by_shares([self.split[i] for i in self.used], num_layers)
-        per_layer = max(self.needs.layer_bytes) + self.needs.layer_kv_bytes
+        per_layer = max(self.needs.layer_bytes) + max(self.needs.layer_kv_bytes)
         rooms = [self._room(place, num_layers == len(self.needs.layer_bytes)) for place in range(len(self.used))]
         if self.needs.engine == "cuda":
             return _one_after_another([max(0, room) // per_layer for room in rooms], num_layers)
@@ -253,7 +253,8 @@ class _Division:
         for place, (i, count) in enumerate(zip(self.used, counts, strict=True)):
             weights, scratch, overhead = self._fixed(place, not num_left)
             weights += sum(needs.layer_bytes[first : first + count])
-            shares.append(Share(self.devices.gpus[i], count, weights, count * needs.layer_kv_bytes, scratch, overhead))
+            kv_bytes = sum(needs.layer_kv_bytes[first : first + count])
+            shares.append(Share(self.devices.gpus[i], count, weights, kv_bytes, scratch, overhead))
             first += count
         output_on_gpu = bool(shares) and not num_left
         host = self._host(num_left, output_on_gpu)
@@ -270,7 +271,7 @@ class _Division:
         weights += 0 if output_on_gpu else needs.output_bytes
         scratch = (0 if output_on_gpu else needs.logits_bytes) + (needs.scratch_bytes if num_left else 0)
         device = self.devices.ram or self.devices.gpus[0]
-        kv_bytes = num_left * needs.layer_kv_bytes
+        kv_bytes = sum(needs.layer_kv_bytes[:num_left])
         passing = max(0, needs.loading_bytes - kv_bytes - scratch)  # these are not touched before the first step
         return Share(device, num_left, weights, kv_bytes, scratch, needs.host_bytes, passing)
 

@@ -46,3 +46,12 @@ def test_tokens_are_the_same_for_the_same_seed():
     assert some_tokens(1, 50, 260) == some_tokens(1, 50, 260)
     assert len({tuple(some_tokens(seed, 50, 260)) for seed in range(-50, 50)}) == 100
     assert all(0 <= token < 5 for token in some_tokens(3, 200, 5))
+
+
+def test_windowed_pages_go_round():
+    """In a fraction of what the slots hold; the fake looks whether every window is there."""
+    it = timer(Pages(4, 1_000, 10, 60))
+    assert it.num_that_fit() == 60 // 12
+    assert it.prefill_s(90, 1) >= 0.0
+    assert len(it.decode_s(5, 60, 30)) == 30
+    assert it.prefill_s(90, 2) >= 0.0

@@ -11,6 +11,7 @@ Operations wait for the next step, as the engine's do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,31 @@ class PageBook:
         del table[num_kept:]
 
 
+class WindowedBook:
+    """Both kinds of pages, and nothing is given back: there must be room for all that a test holds."""
+
+    def __init__(self, pages: Pages, seed: int) -> None:
+        self.full = PageBook(pages, seed)
+        self.windowed = PageBook(Pages(pages.page_len, pages.num_windowed_pages), seed + 1)
+
+    def grow(self, slot: int, num_tokens: int) -> list[MemoryOp]:
+        return self._both(self.full.grow(slot, num_tokens), self.windowed.grow(slot, num_tokens))
+
+    def share(self, source: int, target: int, num_tokens: int) -> list[MemoryOp]:
+        return self._both(self.full.share(source, target, num_tokens), self.windowed.share(source, target, num_tokens))
+
+    def truncate(self, slot: int, num_tokens: int) -> list[MemoryOp]:
+        return self._both(self.full.truncate(slot, num_tokens), self.windowed.truncate(slot, num_tokens))
+
+    def release(self, slot: int) -> list[MemoryOp]:
+        return self._both(self.full.release(slot), self.windowed.release(slot))
+
+    @staticmethod
+    def _both(full: list[MemoryOp], windowed: list[MemoryOp]) -> list[MemoryOp]:
+        """What cuts or frees a slot does so in both tables."""
+        return full + [replace(op, windowed=True) for op in windowed if isinstance(op, Extend | CopyPage)]
+
+
 class CellBook:
     """Cells keep themselves; sequences are shared, cut and freed."""
 
@@ -98,7 +124,9 @@ class Drive:
     def __init__(self, executor: Executor, seed: int = 0) -> None:
         self.executor = executor
         memory = executor.info.memory
-        self.book = PageBook(memory, seed) if isinstance(memory, Pages) else CellBook()
+        self.book: PageBook | WindowedBook | CellBook = CellBook()
+        if isinstance(memory, Pages):
+            self.book = WindowedBook(memory, seed) if memory.window else PageBook(memory, seed)
         self.lengths: dict[int, int] = {}
         self.adapters: dict[int, int] = {}
         """Of each slot that has one."""

@@ -29,7 +29,7 @@ def truncate(slot: int, num_tokens: int) -> Truncate:
 
 
 def state(tables: PageTables) -> list[bytes]:
-    return [array.tobytes() for array in (tables.table, tables.num_pages, tables._filled, tables._num_users)]
+    return [array.tobytes() for array in (tables.table, tables.num_pages, tables._full._filled, tables._full._num_users)]
 
 
 def test_a_prompt_in_chunks_then_a_token():
@@ -52,7 +52,7 @@ def test_a_shared_page_is_read_and_not_written():
 def test_a_copy_takes_what_was_written_and_goes_only_to_a_free_page():
     tables = PageTables(INFO)
     tables.apply(StepPlan((row(0, 0, 3),), (extend(0, 0),)))
-    assert tables.apply(StepPlan((row(1, 3, 1),), (CopyPage(PageId(0), PageId(5)), extend(1, 5)))) == [(0, 5)]
+    assert tables.apply(StepPlan((row(1, 3, 1),), (CopyPage(PageId(0), PageId(5)), extend(1, 5)))) == [(0, 5, False)]
     with pytest.raises(PlanError, match="overwrites a page in use"):
         tables.apply(StepPlan((), (CopyPage(PageId(0), PageId(5)),)))
 
@@ -123,11 +123,11 @@ def test_whatever_is_accepted_reads_only_what_was_written_for_it(plans: list[Ste
         except PlanError:
             assert state(tables) == before
             continue
-        for source, target in copies:
+        for source, target, _ in copies:
             pages[target] = list(pages[source])
         own = [tables.table[slot, : tables.num_pages[slot]] for slot in range(3)]
         users = np.bincount(np.concatenate(own), minlength=8)
-        assert users.tolist() == tables._num_users.tolist()
+        assert users.tolist() == tables._full._num_users.tolist()
         for it in plan.rows:
             place = own[it.slot]
             assert all(pages[place[at // 4]][at % 4] is not None for at in range(it.start)), "reads what nobody wrote"

@@ -11,8 +11,9 @@ import pytest
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.cpu import make_backend
 from publican.executors.native.layout import QuantizedMatrix, Segment
-from publican.executors.native.loading import describe
+from publican.executors.native.loading import _with_windows, describe
 from publican.executors.native.plain.cache import KVCache
+from publican.executors.native.program import Program
 from publican.hardware.engines import KV_TYPES, Load, kept_bytes, kv_bytes_per_layer, needs
 from publican.hardware.shapes import SHAPES
 from publican.hardware.sizes import GIB, KIB
@@ -77,7 +78,7 @@ def test_the_cpu_backend_keeps_what_is_said(default_model: Path, is_exact: bool,
     try:
         assert sum(kept_bytes("cpu", w, is_exact) for w in matrices) == backend.weight_bytes
         per_token = kv_bytes_per_layer("cpu", checkpoint.spec, kv_type) * checkpoint.spec.num_layers
-        assert per_token * 16 == backend._cache.page_bytes
+        assert per_token * 16 == backend._cache.page_bytes[0]
     finally:
         backend.close()
 
@@ -117,6 +118,24 @@ def test_the_cuda_backends_pages_are_as_large_as_is_said(kv_type):
     assert page_bytes(1, shape, DTYPES[kv_type]) == said
     cache = CudaCache(1, 2, shape, DTYPES[kv_type], torch.device("cpu"))
     assert sum(part.nbytes for part in cache._parts()) == 3 * said  # and the spare page
+
+
+@pytest.mark.parametrize(("engine", "backend"), [("plain", "plain"), ("cpu", "cpu")])
+@pytest.mark.parametrize("windowed", [(), (False, True, True)])
+@pytest.mark.parametrize(("context_len", "users"), [(500, 3), (64, 4), (100, 1)])
+def test_layers_with_a_window_are_planned_as_they_are_kept(tmp_path: Path, engine, backend, windowed, context_len, users):
+    """To the byte, as the loader makes the pages: users × window, slack and a step, but never more than the context."""
+    spec = dataclasses.replace(SHAPES["mistral-7b"], num_layers=3, sliding_window=40, windowed=windowed)
+    load = Load(context_len, users, KV_TYPES[engine][0], chunk_len=32)
+    planned = needs(engine, spec, (), load).layer_kv_bytes
+    num_pages = -(-load.num_tokens // 16)
+    config = NativeConfig(backend, context_len, num_pages=num_pages, max_batch_tokens=32)
+    windows = tuple(40 if not windowed or windowed[i] else 0 for i in range(3))
+    program = Program((), {}, (), 3, 32, 8, 128, 4096, 9, context_len, windows)
+    kept = _with_windows(config, program)
+    one = 16 * kv_bytes_per_layer(engine, spec, load.kv_type)
+    assert planned == tuple(one * (kept.num_windowed_pages if window else num_pages) for window in windows)
+    assert needs("cuda", spec, (), load).layer_kv_bytes[0] == needs("cuda", spec, (), load).layer_kv_bytes[2]
 
 
 def test_weights_of_every_width_in_panels():

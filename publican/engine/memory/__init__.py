@@ -8,6 +8,7 @@ from publican.core.executor import ExecutorInfo, Pages
 from publican.engine.memory.cells import CellCache
 from publican.engine.memory.pages import PageCache
 from publican.engine.memory.protocol import Lease, PrefixCache
+from publican.engine.memory.windows import Windows
 
 __all__ = ["CellCache", "Lease", "PageCache", "PrefixCache", "cache_for"]
 
@@ -15,5 +16,7 @@ __all__ = ["CellCache", "Lease", "PageCache", "PrefixCache", "cache_for"]
 def cache_for(info: ExecutorInfo) -> PrefixCache:
     """The policy that fits an executor's kind of memory."""
     if isinstance(info.memory, Pages):
-        return PageCache(info.memory.page_len, info.memory.num_pages, info.num_slots)
+        pages = info.memory
+        windows = Windows(pages.num_windowed_pages, pages.window, info.max_batch_tokens) if pages.window else None
+        return PageCache(pages.page_len, pages.num_pages, info.num_slots, windows)
     return CellCache(info.memory.num_tokens, info.num_slots, info.memory.can_rewind)

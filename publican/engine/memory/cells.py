@@ -118,6 +118,9 @@ class CellCache:
         self._num_used += num_missing
         return True
 
+    def num_spare_tokens(self, slot: SlotId, num_tokens: int) -> int:
+        return self.num_cells - self.num_locked_tokens - (num_tokens - len(self._slots[slot].tokens))
+
     def insert(self, slot: SlotId, tokens: Sequence[TokenId], num_computed: int) -> None:
         sequence = self._slots[slot]
         new = tokens[len(sequence.tokens) : num_computed]

@@ -10,7 +10,7 @@ its own.
 
 Unlocked pages wait in one list, longest unused first. A slot locks the whole path from the root and unlocks it tail
 first, so a page always stands before its parent in the list, and evicting from the front never orphans a child
-(vLLM frees blocks in the same order).
+(vLLM frees blocks in the same order). Layers with a sliding window have pages of their own (`windows`) on the same tree.
 """
 
 from __future__ import annotations
@@ -18,81 +18,57 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from publican.core.ids import PageId, SlotId, TokenId
-from publican.core.step import NO_ADAPTER, CopyPage, Extend, Free, MemoryOp, Truncate
+from publican.core.step import NO_ADAPTER, NO_PAGE, CopyPage, Extend, Free, MemoryOp, Truncate
 from publican.engine.memory.agreement import common_length
+from publican.engine.memory.node import Key, Node, Table
 from publican.engine.memory.protocol import Lease
+from publican.engine.memory.windows import WindowedPages, Windows
 
 _MAX_CHILDREN_COMPARED = 64
 
-Key = tuple[TokenId, ...]
 
+class _Match(NamedTuple):
+    """The nodes that match whole; the page that agrees longest with what follows, the windowed one beside it, and how long."""
 
-class _Node:
-    """One page that others may use; its tokens are fewer than a page holds only where it is the end of a sequence."""
-
-    __slots__ = ("children", "num_locks", "open_slots", "page", "parent", "tokens")
-
-    def __init__(self, tokens: Key, page: PageId, parent: _Node | None) -> None:
-        self.tokens = tokens
-        self.page = page
-        self.parent = parent
-        self.children: dict[Key, _Node] = {}
-        self.open_slots: dict[SlotId, _Table] = {}
-        """Running slots whose open page would be a child of this one."""
-        self.num_locks = 0
-
-
-class _Table:
-    """What one locked slot holds: `nodes` are the leading pages that stand in the tree, the rest of `pages` is its own.
-
-    Where another slot computed the same page first, the tree has that one's: then `pages[i] != nodes[i].page`, and
-    `pages[i]` is a duplicate of our own.
-    """
-
-    __slots__ = ("nodes", "num_computed", "open_tokens", "pages", "root")
-
-    def __init__(self, root: _Node, nodes: list[_Node], pages: list[PageId], num_computed: int) -> None:
-        self.root = root
-        self.nodes = nodes
-        self.pages = pages
-        self.num_computed = num_computed
-        self.open_tokens: Key = ()
-        """The computed tokens of the open page, the one after `nodes`."""
-
-    @property
-    def last(self) -> _Node:
-        """What the open page is a child of."""
-        return self.nodes[-1] if self.nodes else self.root
+    path: list[Node]
+    source: PageId
+    windowed_source: PageId
+    num_copied: int
 
 
 class PageCache:
-    """The page policy. See `PrefixCache` for what the methods promise."""
+    """The page policy. See `PrefixCache` for what the methods promise.
 
-    def __init__(self, page_len: int, num_pages: int, num_slots: int) -> None:
+    Args:
+        windows: how layers with a sliding window keep theirs, if there are such.
+    """
+
+    def __init__(self, page_len: int, num_pages: int, num_slots: int, windows: Windows | None = None) -> None:
         self.page_len = page_len
         self.num_pages = num_pages
-        self._roots: dict[int, _Node] = {}
+        self._roots: dict[int, Node] = {}
         self._free = [PageId(i) for i in reversed(range(num_pages))]
-        self._unlocked: OrderedDict[_Node, None] = OrderedDict()
+        self._unlocked: OrderedDict[Node, None] = OrderedDict()
         self._free_slots = [SlotId(i) for i in reversed(range(num_slots))]
-        self._tables: dict[SlotId, _Table] = {}
+        self._tables: dict[SlotId, Table] = {}
         self._ops: list[MemoryOp] = []
+        self._windows = None if windows is None else WindowedPages(page_len, windows, self._ops)
 
     # --- matching
 
     def match(self, tokens: Sequence[TokenId], adapter: int = NO_ADAPTER) -> int:
-        path, _, num_copied = self._find(tokens, self._root(adapter))
-        return len(path) * self.page_len + num_copied
+        found = self._find(tokens, self._root(adapter))
+        return len(found.path) * self.page_len + found.num_copied
 
-    def _root(self, adapter: int) -> _Node:
-        return self._roots.setdefault(adapter, _Node((), PageId(-1), None))
+    def _root(self, adapter: int) -> Node:
+        return self._roots.setdefault(adapter, Node((), PageId(-1), None))
 
-    def _find(self, tokens: Sequence[TokenId], root: _Node) -> tuple[list[_Node], PageId | None, int]:
-        """The pages that match whole, and the page that agrees longest with what follows, and how long."""
+    def _find(self, tokens: Sequence[TokenId], root: Node) -> _Match:
         usable = len(tokens) - 1  # the last token must be computed, for its logits
-        path: list[_Node] = []
+        path: list[Node] = []
         node = root
         end = self.page_len
         while end <= usable:
@@ -102,24 +78,28 @@ class PageCache:
             path.append(child)
             node = child
             end += self.page_len
+        if self._windows is not None and (num_usable := self._windows.num_usable(path)) < len(path):
+            return _Match(path[:num_usable], NO_PAGE, NO_PAGE, 0)  # what follows lacks its window, so no copy of it is whole
         start = len(path) * self.page_len
         tail = tuple(tokens[start : min(start + self.page_len, usable)])
-        page, length = self._longest_agreement(node, tail)
-        return path, page, length
+        return _Match(path, *self._longest_agreement(node, tail))
 
-    def _longest_agreement(self, node: _Node, tail: Key) -> tuple[PageId | None, int]:
-        best: PageId | None = None
-        best_len = 0
+    def _longest_agreement(self, node: Node, tail: Key) -> tuple[PageId, PageId, int]:
+        best, best_windowed, best_len = NO_PAGE, NO_PAGE, 0
         if not tail:
-            return best, best_len
-        closed = ((c.tokens, c.page) for c in islice(reversed(node.children.values()), _MAX_CHILDREN_COMPARED))
-        running = ((t.open_tokens, t.pages[len(t.nodes)]) for t in node.open_slots.values())
+            return best, best_windowed, best_len
+        children = islice(reversed(node.children.values()), _MAX_CHILDREN_COMPARED)
+        closed = ((c.tokens, c.page, c.windowed_page) for c in children)
+        running = ((t.open_tokens, t.pages[len(t.nodes)], self._open_windowed(t)) for t in node.open_slots.values())
         for source in (closed, running):
-            for tokens, page in source:
+            for tokens, page, windowed in source:
                 length = common_length(tokens, tail)
-                if length > best_len:
-                    best, best_len = page, length
-        return best, best_len
+                if length > best_len and (self._windows is None or windowed != NO_PAGE):
+                    best, best_windowed, best_len = page, windowed, length
+        return best, best_windowed, best_len
+
+    def _open_windowed(self, table: Table) -> PageId:
+        return NO_PAGE if self._windows is None else table.windowed[len(table.nodes)]
 
     # --- the life of a slot
 
@@ -127,33 +107,62 @@ class PageCache:
         if not self._free_slots:
             return None
         root = self._root(adapter)
-        path, source, num_copied = self._find(tokens, root) if reuse else ([], None, 0)
+        path, source, windowed_source, num_copied = self._find(tokens, root) if reuse else _Match([], NO_PAGE, NO_PAGE, 0)
         for node in path:
             self._lock_node(node)
         slot = self._free_slots.pop()
-        table = _Table(root, path, [node.page for node in path], len(path) * self.page_len)
+        table = Table(root, path, [node.page for node in path], len(path) * self.page_len)
         self._tables[slot] = table
         if path:
             self._ops.append(Extend(slot, tuple(table.pages)))
-        if source is not None and (page := self._take_page(spare=source)) is not None:
-            self._ops.append(CopyPage(source, page))
-            self._ops.append(Extend(slot, (page,)))
-            table.pages.append(page)
+        if self._windows is not None:
+            self._windows.lock(slot, table)
+        if num_copied and self._copy(slot, table, source, windowed_source):
             table.num_computed += num_copied
             self._open(slot, table, tuple(tokens[table.num_computed - num_copied : table.num_computed]))
         return Lease(slot, table.num_computed)
 
+    def _copy(self, slot: SlotId, table: Table, source: PageId, windowed_source: PageId) -> bool:
+        """Append a copy of a page to a slot; False if there is no room but the page's own."""
+        windowed_page = NO_PAGE
+        if self._windows is not None:
+            windowed_page = self._windows.take_page(spare=windowed_source)
+            if windowed_page == NO_PAGE:
+                return False
+        page = self._take_page(spare=source)
+        if page is None:
+            if self._windows is not None:
+                self._windows.give_back(windowed_page)
+            return False
+        self._ops += [CopyPage(source, page), Extend(slot, (page,))]
+        table.pages.append(page)
+        if self._windows is not None:
+            self._ops += [CopyPage(windowed_source, windowed_page, True), Extend(slot, (windowed_page,), True)]
+            table.windowed.append(windowed_page)
+        return True
+
     def reserve(self, slot: SlotId, num_tokens: int) -> bool:
         table = self._tables[slot]
-        num_missing = -(-num_tokens // self.page_len) - len(table.pages)
-        if num_missing <= 0:
-            return True
+        num_missing = max(0, -(-num_tokens // self.page_len) - len(table.pages))
+        num_windowed = 0 if self._windows is None else self._windows.num_missing(table, num_tokens)
         if num_missing > len(self._free) + len(self._unlocked):
             return False
-        pages = tuple(self._must_take_page() for _ in range(num_missing))
-        table.pages.extend(pages)
-        self._ops.append(Extend(slot, pages))
+        if self._windows is not None and num_windowed > self._windows.num_room:
+            return False
+        if num_missing:
+            pages = tuple(self._must_take_page() for _ in range(num_missing))
+            table.pages.extend(pages)
+            self._ops.append(Extend(slot, pages))
+        if self._windows is not None and num_windowed:
+            self._windows.extend(slot, table, num_windowed)
         return True
+
+    def num_spare_tokens(self, slot: SlotId, num_tokens: int) -> int:
+        table = self._tables[slot]
+        spare = self.num_pages * self.page_len - self._num_locked_pages * self.page_len - (num_tokens - table.num_computed)
+        if self._windows is None:
+            return spare
+        return min(spare, (self._windows.num_room - self._windows.num_missing(table, num_tokens)) * self.page_len)
 
     def insert(self, slot: SlotId, tokens: Sequence[TokenId], num_computed: int) -> None:
         table = self._tables[slot]
@@ -164,18 +173,22 @@ class PageCache:
             for index in range(len(table.nodes), num_full):
                 key = tuple(tokens[index * self.page_len : (index + 1) * self.page_len])
                 self._add_full_page(table, index, key)
+        if self._windows is not None:
+            self._windows.advance(slot, table)
         self._open(slot, table, tuple(tokens[num_full * self.page_len : num_computed]))
 
-    def _add_full_page(self, table: _Table, index: int, key: Key) -> None:
+    def _add_full_page(self, table: Table, index: int, key: Key) -> None:
         parent = table.last
         node = parent.children.get(key)
         if node is None:
-            node = _Node(key, table.pages[index], parent)
+            node = Node(key, table.pages[index], parent)
             parent.children[key] = node
             node.num_locks = 1
         else:
             self._lock_node(node)
         table.nodes.append(node)
+        if self._windows is not None:
+            self._windows.add(table, index, node)
 
     def truncate(self, slot: SlotId, num_tokens: int) -> int:
         table = self._tables[slot]
@@ -185,6 +198,8 @@ class PageCache:
         num_full = num_tokens // self.page_len
         if num_full < len(table.nodes):  # that page is in the tree and must not be written again: go back to its beginning
             num_tokens = num_full * self.page_len
+        if self._windows is not None and not self._windows.can_go_back(table, num_tokens):
+            num_tokens = num_full = 0
         open_tokens = table.open_tokens[: num_tokens - num_full * self.page_len]
         self._drop_pages(table, -(-num_tokens // self.page_len), num_full)
         table.num_computed = num_tokens
@@ -202,16 +217,20 @@ class PageCache:
         if table.open_tokens and index < len(table.pages):
             parent = table.last
             if table.open_tokens not in parent.children:
-                leaf = _Node(table.open_tokens, table.pages[index], parent)
+                leaf = Node(table.open_tokens, table.pages[index], parent)
                 parent.children[table.open_tokens] = leaf
                 leaf.num_locks = 1
                 table.nodes.append(leaf)
+                if self._windows is not None:
+                    self._windows.add(table, index, leaf)
         self._drop_pages(table, 0, 0)
         self._ops.append(Free(slot))
         self._free_slots.append(slot)
 
-    def _drop_pages(self, table: _Table, num_pages: int, num_nodes: int) -> None:
+    def _drop_pages(self, table: Table, num_pages: int, num_nodes: int) -> None:
         """Let go of the pages from `num_pages` on and of the nodes from `num_nodes` on, tail first."""
+        if self._windows is not None:
+            self._windows.drop(table, num_pages)
         for index in reversed(range(num_nodes, len(table.pages))):
             if index < len(table.nodes):
                 node = table.nodes.pop()
@@ -230,7 +249,7 @@ class PageCache:
         while self._unlocked and num_evicted < num_tokens:
             self._free.append(self._evict_one())
             num_evicted += self.page_len
-        return num_evicted
+        return num_evicted if self._windows is None else max(num_evicted, self._windows.evict(num_tokens))
 
     def shrink(self) -> None:
         raise AssertionError("pages are counted exactly: an executor of pages cannot run out where the books see room")
@@ -252,42 +271,59 @@ class PageCache:
         assert node.parent is not None
         assert not node.children
         del node.parent.children[node.tokens]
+        if self._windows is not None:
+            self._windows.forget(node)
         return node.page
 
-    def _lock_node(self, node: _Node) -> None:
+    def _lock_node(self, node: Node) -> None:
         if node.num_locks == 0:
             del self._unlocked[node]
         node.num_locks += 1
 
-    def _unlock_node(self, node: _Node) -> None:
+    def _unlock_node(self, node: Node) -> None:
         node.num_locks -= 1
         if node.num_locks == 0:
             self._unlocked[node] = None
 
-    def _open(self, slot: SlotId, table: _Table, tokens: Key) -> None:
+    def _open(self, slot: SlotId, table: Table, tokens: Key) -> None:
         table.open_tokens = tokens
         if tokens:
             table.last.open_slots[slot] = table
 
-    def _close(self, slot: SlotId, table: _Table) -> None:
+    def _close(self, slot: SlotId, table: Table) -> None:
         table.last.open_slots.pop(slot, None)
 
     # --- the rest
 
     def drain(self) -> tuple[MemoryOp, ...]:
-        ops, self._ops = tuple(self._ops), []
+        ops = tuple(self._ops)
+        self._ops.clear()
         return ops
 
     @property
+    def _num_locked_pages(self) -> int:
+        return self.num_pages - len(self._free) - len(self._unlocked)
+
+    @property
+    def _is_window_tighter(self) -> bool:
+        """Whether less is left of the windowed pages than of the others."""
+        windows = self._windows
+        return windows is not None and self._num_locked_pages * windows.num_pages <= windows.num_locked_pages * self.num_pages
+
+    @property
     def num_locked_tokens(self) -> int:
-        return (self.num_pages - len(self._free) - len(self._unlocked)) * self.page_len
+        if self._windows is not None and self._is_window_tighter:
+            return self._windows.num_locked_pages * self.page_len
+        return self._num_locked_pages * self.page_len
 
     @property
     def num_total_tokens(self) -> int:
+        if self._windows is not None and self._is_window_tighter:
+            return self._windows.num_pages * self.page_len
         return self.num_pages * self.page_len
 
     def check(self) -> None:
-        locks: dict[_Node, int] = {}
+        locks: dict[Node, int] = {}
         owned: list[PageId] = list(self._free)
         for slot, table in self._tables.items():
             assert len(table.nodes) <= len(table.pages)
@@ -308,11 +344,13 @@ class PageCache:
             assert (node in self._unlocked) == (node.num_locks == 0)
             assert len(node.tokens) == self.page_len or not node.children
         assert sorted(owned) == list(range(self.num_pages)), "a page was lost or is held twice"
+        if self._windows is not None:
+            self._windows.check(list(self._tables.values()), [n for root in self._roots.values() for n in self._walk(root)])
         order = {node: i for i, node in enumerate(self._unlocked)}
         for node, at in order.items():
             assert all(order[child] < at for child in node.children.values()), "a page would be evicted before its child"
 
-    def _walk(self, node: _Node) -> Iterable[_Node]:
+    def _walk(self, node: Node) -> Iterable[Node]:
         for child in node.children.values():
             yield child
             yield from self._walk(child)

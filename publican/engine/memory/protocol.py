@@ -36,6 +36,10 @@ class PrefixCache(Protocol):
         """Make room so that `slot` can hold `num_tokens` in all, evicting what nobody has locked. False changes nothing."""
         ...
 
+    def num_spare_tokens(self, slot: SlotId, num_tokens: int) -> int:
+        """Room that would be left, what can be evicted with it, if `slot` held `num_tokens` in all; below zero it could not."""
+        ...
+
     def insert(self, slot: SlotId, tokens: Sequence[TokenId], num_computed: int) -> None:
         """`slot` now holds the first `num_computed` of `tokens`; others may match them from the next plan on."""
         ...

@@ -25,6 +25,8 @@ class Batch:
         past: [S]; how many tokens its slot held before this step.
         pages: [S, P]; its page table, up to the longest one's end; beyond its own end entries are stale.
         logit_rows, hidden_rows: which of the M tokens want logits, or hidden states, in order.
+        windowed_pages: [S, P]; the same of layers with a window, where what is behind it is no page of the sequence's; None
+            where there are no such pages.
         adapters: [S]; the adapter of each sequence, -1 for none; None where no sequence has one.
     """
 
@@ -38,6 +40,7 @@ class Batch:
     logit_rows: Ints
     hidden_rows: Ints
     adapters: Ints | None = None
+    windowed_pages: Ints | None = None
 
 
 class Backend(Protocol):
@@ -57,7 +60,7 @@ class Backend(Protocol):
         """See `core.executor.Executor`."""
         ...
 
-    def copy_page(self, source: int, target: int) -> None: ...
+    def copy_page(self, source: int, target: int, is_windowed: bool) -> None: ...
 
     def run(self, batch: Batch) -> tuple[Array, Array | None]:
         """Logits [len(logit_rows), V] and hidden states [len(hidden_rows), hidden_size] or None, float32."""
@@ -89,6 +92,7 @@ def make_batch(plan: StepPlan, tables: PageTables) -> Batch:
         logit_rows=_last_rows(starts, lengths, [row.num_logits for row in rows]),
         hidden_rows=_last_rows(starts, lengths, [row.num_hidden for row in rows]),
         adapters=adapters if (adapters != NO_ADAPTER).any() else None,
+        windowed_pages=None if tables.windowed is None else np.maximum(tables.windowed.table[slots, :max_pages], 0),
     )
 
 

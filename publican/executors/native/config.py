@@ -20,6 +20,8 @@ class NativeConfig:
         context_len: the most tokens that one slot can hold; 0 is what the model was made for.
         num_slots: sequences that can be held at once.
         num_pages: pages of KV cache; 0 is as many as all slots can fill.
+        num_windowed_pages: pages of the layers that have a sliding window, which give back what has passed; 0 is as many as
+            the conversations need that `num_pages` has room for. Without such layers it means nothing.
         page_len: tokens per page.
         max_batch_tokens, max_logits: the most tokens, and rows of logits, in one plan.
         kv_dtype: how keys and values are kept; ``auto`` is the backend's own choice.
@@ -33,6 +35,7 @@ class NativeConfig:
     context_len: int = 0
     num_slots: int = 8
     num_pages: int = 0
+    num_windowed_pages: int = 0
     page_len: int = 16
     max_batch_tokens: int = 512
     max_logits: int = 64

@@ -25,8 +25,8 @@ class NativeExecutor:
         self._backend = backend
 
     def execute(self, plan: StepPlan) -> StepResult:
-        for source, target in self._tables.apply(plan):
-            self._backend.copy_page(source, target)
+        for source, target, is_windowed in self._tables.apply(plan):
+            self._backend.copy_page(source, target, is_windowed)
         if not plan.rows:
             return StepResult(np.empty((0, self.info.vocab_size), np.float32))
         try:

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from publican.core.errors import ModelFileError, OutOfMemory, SettingsError, UnsupportedModel
-from publican.core.executor import ExecutorInfo, Pages
+from publican.core.executor import WINDOW_SLACK_LEN, ExecutorInfo, Pages
 from publican.core.model import Adapter, Checkpoint, ModelSpec, Rope
 from publican.executors.native.adapters import Adapters
 from publican.executors.native.batch import Backend
@@ -27,6 +27,8 @@ from publican.executors.native.program import Program, RopeTable
 from publican.executors.native.rope import rope_table
 from publican.executors.native.weights import Progress, Weights
 
+_WITH_WINDOWS = ("plain", "cpu")
+"""Backends that keep layers with a window apart."""
 _BACKENDS: Mapping[str, str] = {name: f"publican.executors.native.{name}" for name in ("plain", "cpu", "cuda")}
 
 
@@ -94,6 +96,7 @@ def describe(
     weights.check_layers()
     known = Adapters(adapters, spec, family, weights)
     program = build(spec, family, weights, _ropes(spec, weights, config), known)
+    config = _with_windows(config, program)
     info = ExecutorInfo(
         loader="native",
         device="",
@@ -102,7 +105,7 @@ def describe(
         num_slots=config.num_slots,
         max_batch_tokens=config.max_batch_tokens,
         max_logits=config.max_logits,
-        memory=Pages(config.page_len, config.num_pages),
+        memory=_memory(config, program),
         hidden_size=spec.hidden_size,
         num_adapters=len(adapters),
     )
@@ -125,7 +128,16 @@ def _spec_of(checkpoint: Checkpoint) -> ModelSpec:
 
 def _filled(config: NativeConfig, spec: ModelSpec) -> NativeConfig:
     """Every 0 that means "what is usual" as a number."""
-    counts = ("context_len", "num_slots", "num_pages", "page_len", "max_batch_tokens", "max_logits", "num_threads")
+    counts = (
+        "context_len",
+        "num_slots",
+        "num_pages",
+        "num_windowed_pages",
+        "page_len",
+        "max_batch_tokens",
+        "max_logits",
+        "num_threads",
+    )
     if any(getattr(config, name) < 0 for name in counts) or not all(
         (config.num_slots, config.page_len, config.max_batch_tokens)
     ):
@@ -139,6 +151,28 @@ def _filled(config: NativeConfig, spec: ModelSpec) -> NativeConfig:
             "ask for a shorter context."
         )
     return dataclasses.replace(config, context_len=context_len, num_pages=num_pages)
+
+
+def _with_windows(config: NativeConfig, program: Program) -> NativeConfig:
+    """Where layers have a window, pages for them: what each conversation needs that `num_pages` has room for at full length.
+
+    If all have, the other pages hold nothing, and so many are there that they are never what is short.
+    """
+    if not program.window or config.backend not in _WITH_WINDOWS:
+        return dataclasses.replace(config, num_windowed_pages=0)
+    per_slot = -(-config.context_len // config.page_len)
+    needed = -(-(program.window + WINDOW_SLACK_LEN + config.max_batch_tokens) // config.page_len) + 2
+    least = min(per_slot, needed)
+    num_windowed = config.num_windowed_pages or -(-config.num_pages // per_slot) * least
+    num_pages = config.num_pages
+    if not program.num_kv_layers(True)[0]:
+        num_pages += config.num_slots * per_slot
+    return dataclasses.replace(config, num_pages=num_pages, num_windowed_pages=max(least, num_windowed))
+
+
+def _memory(config: NativeConfig, program: Program) -> Pages:
+    window = program.window if config.num_windowed_pages else 0
+    return Pages(config.page_len, config.num_pages, window, config.num_windowed_pages)
 
 
 def _ropes(spec: ModelSpec, weights: Weights, config: NativeConfig) -> tuple[RopeTable, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,6 +195,13 @@ class RopeTable:
         return 2 * self.cos.shape[1]
 
 
+class KVPlace(NamedTuple):
+    """Where a layer's keys and values are: whether among the windowed pages, and which layer of those it is."""
+
+    is_windowed: bool
+    number: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """A loaded model.
@@ -221,3 +228,23 @@ class Program:
     context_len: int
     windows: tuple[int, ...] = ()
     num_adapters: int = 0
+
+    @property
+    def window(self) -> int:
+        """How far back the layers look that do not look at everything; 0 if all do."""
+        return max(self.windows, default=0)
+
+    def kv_places(self, windows_apart: bool) -> tuple[KVPlace, ...]:
+        """Where each layer's keys and values go; with `windows_apart`, those with a window to pages of their own."""
+        counts = [0, 0]
+        places = []
+        for layer in range(self.num_layers):
+            is_windowed = windows_apart and bool(self.windows[layer])
+            places.append(KVPlace(is_windowed, counts[is_windowed]))
+            counts[is_windowed] += 1
+        return tuple(places)
+
+    def num_kv_layers(self, windows_apart: bool) -> tuple[int, int]:
+        """Layers whose pages are for good, and layers whose pages are given back."""
+        num_windowed = sum(place.is_windowed for place in self.kv_places(windows_apart))
+        return self.num_layers - num_windowed, num_windowed

@@ -132,7 +132,7 @@ class PageCacheMachine(RuleBasedStateMachine):
         self.held: dict[int, list[int]] = {}
 
     def plan(self, *rows: Row) -> None:
-        for source, target in self.tables.apply(StepPlan(rows, self.cache.drain())):
+        for source, target, _ in self.tables.apply(StepPlan(rows, self.cache.drain())):
             self.written[target] = list(self.written[source])
         for row in rows:
             for i, token in enumerate(row.tokens):

@@ -34,4 +34,6 @@ def make_backend(program: Program, config: NativeConfig) -> CpuBackend:
         )
     activations: Literal["int8", "bf16"] = "bf16" if config.quality else "int8"
     cpu = CpuConfig(config.num_threads, activations, kv_storages[config.kv_dtype])
-    return CpuBackend(program, config.num_pages, config.page_len, config.max_batch_tokens, config.max_logits, cpu)
+    return CpuBackend(
+        program, (config.num_pages, config.num_windowed_pages), config.page_len, config.max_batch_tokens, config.max_logits, cpu
+    )

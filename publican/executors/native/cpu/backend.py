@@ -27,7 +27,7 @@ class CpuBackend:
     and not also the output matrix: of that one it reads rows where they lie.
 
     Args:
-        num_pages, page_len: of the KV cache; `page_len` is a multiple of 16.
+        num_pages: of the KV cache, and of the layers with a window apart, or 0 for none; `page_len` is a multiple of 16.
         max_tokens, max_logits: the most of a batch.
 
     Attributes:
@@ -41,20 +41,21 @@ class CpuBackend:
     """
 
     def __init__(
-        self, program: Program, num_pages: int, page_len: int, max_tokens: int, max_logits: int, config: CpuConfig
+        self, program: Program, num_pages: tuple[int, int], page_len: int, max_tokens: int, max_logits: int, config: CpuConfig
     ) -> None:
         self._engine = Engine(load_library(), config.num_threads or num_physical_cores(), config.variant)
         self._cache = KVCache(program, num_pages, page_len, config.kv)
         int8 = config.activations == "int8"
         packer = Packer(self._engine, exact_scales=not int8)
-        self._lowered: Lowering | None = Lowering(program, packer, max_tokens, max_logits, int8)
+        places = program.kv_places(num_pages[1] > 0)
+        self._lowered: Lowering | None = Lowering(program, packer, (max_tokens, max_logits), int8, places)
         self._logits: Floats = allocate((max(max_logits, 1), program.vocab_size), np.float32)
         self._hidden_size = program.hidden_size
         self.weight_bytes = packer.num_bytes
         self.device = f"cpu ({self._engine.variant}, {self._engine.num_threads} threads)"
 
-    def copy_page(self, source: int, target: int) -> None:
-        self._cache.copy_page(source, target)
+    def copy_page(self, source: int, target: int, is_windowed: bool = False) -> None:
+        self._cache.copy_page(source, target, is_windowed)
 
     def run(self, batch: Batch) -> tuple[Floats, Floats | None]:
         """Logits [rows wanted, V] (valid until the next run) and hidden states [rows wanted, hidden_size] or None."""
@@ -89,4 +90,6 @@ def _batch_record(batch: Batch) -> PcpuBatch:
         setattr(record, name, getattr(batch, name).ctypes.data)
     if batch.adapters is not None:
         record.adapters = batch.adapters.ctypes.data
+    if batch.windowed_pages is not None:
+        record.windowed_pages = batch.windowed_pages.ctypes.data
     return record

@@ -27,6 +27,7 @@ from publican.executors.native.program import (
     Embed,
     Experts,
     GatedLinear,
+    KVPlace,
     Linear,
     Logits,
     Norm,
@@ -57,7 +58,11 @@ class Lowering:
         hidden_stride: floats from one hidden state to the next.
     """
 
-    def __init__(self, program: Program, packer: Packer, max_tokens: int, max_logits: int, int8: bool) -> None:
+    def __init__(
+        self, program: Program, packer: Packer, limits: tuple[int, int], int8: bool, places: tuple[KVPlace, ...]
+    ) -> None:
+        max_tokens, max_logits = limits
+        self._places = places
         self._program = dataclasses.replace(program, ops=())  # they lead to the files, which are to be closed
         self._form_kind = records.INT8 if int8 else records.HALVES
         self._buffers = Buffers(program.buffers, max_tokens)
@@ -80,6 +85,11 @@ class Lowering:
             array[i] = records.PcpuRecord(kind, cast(pointer(op), c_void_p))
         self.record = records.PcpuProgram(array, len(array), max_tokens, max_logits)
         self.hidden_stride = stride_of(program.hidden_size)
+
+    def _place(self, layer: int) -> dict[str, int]:
+        """The fields that say where a layer's keys and values are."""
+        place = self._places[layer]
+        return {"layer": place.number, "pool": int(place.is_windowed)}
 
     # ---- what later operations want of earlier ones ----
 
@@ -231,7 +241,11 @@ class Lowering:
     def _store_kv(self, op: StoreKV) -> records.PcpuStoreKV:
         program = self._program
         record = records.PcpuStoreKV(
-            src=self._buffers[op.src], eps=op.eps, layer=op.layer, num_heads=program.num_heads, context_len=program.context_len
+            src=self._buffers[op.src],
+            eps=op.eps,
+            **self._place(op.layer),
+            num_heads=program.num_heads,
+            context_len=program.context_len,
         )
         if op.rope >= 0:
             cos, sin = self._ropes[op.rope]
@@ -261,7 +275,7 @@ class Lowering:
             dst=self._buffers[op.dst] if self._as_floats[i] or others or not direct else _NOWHERE,
             num_forms=len(forms),
             forms=self._buffers.form_list(forms),
-            layer=op.layer,
+            **self._place(op.layer),
             num_heads=program.num_heads,
             window=op.window,
             scale=op.scale,

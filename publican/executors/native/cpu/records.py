@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
 
-ABI = 1
+ABI = 2
 PAD = 32
 LANES = 16
 MAX_HEAD_DIM = 256
@@ -139,6 +139,7 @@ class PcpuStoreKV(ctypes.Structure):
         ("norm_width", c_int32),
         ("eps", c_float),
         ("layer", c_int32),
+        ("pool", c_int32),
         ("num_heads", c_int32),
     )
 
@@ -149,7 +150,7 @@ class PcpuAttend(ctypes.Structure):
         ("dst", PcpuBuffer),
         ("num_forms", c_int32),
         ("forms", POINTER(POINTER(PcpuActivation))),
-        *((name, c_int32) for name in ("layer", "num_heads", "window")),
+        *((name, c_int32) for name in ("layer", "pool", "num_heads", "window")),
         ("scale", c_float),
         ("softcap", c_float),
     )
@@ -201,18 +202,21 @@ class PcpuProgram(ctypes.Structure):
     )
 
 
+class PcpuPool(ctypes.Structure):
+    _fields_ = (("data", c_void_p), ("page_bytes", c_int64), ("num_pages", c_int32), ("num_layers", c_int32))
+
+
 class PcpuCache(ctypes.Structure):
     _fields_ = (
-        ("data", c_void_p),
-        ("page_bytes", c_int64),
-        *((name, c_int32) for name in ("num_pages", "page_len", "num_layers", "num_kv_heads", "head_dim", "storage")),
+        ("pools", PcpuPool * 2),
+        *((name, c_int32) for name in ("page_len", "num_kv_heads", "head_dim", "storage")),
     )
 
 
 class PcpuBatch(ctypes.Structure):
     _fields_ = (
         *((n, c_int32) for n in ("num_tokens", "num_sequences", "table_width", "num_logit_rows", "num_hidden_rows")),
-        *((n, c_void_p) for n in ("tokens", "positions", "owners", "starts", "lengths", "past", "pages")),
+        *((n, c_void_p) for n in ("tokens", "positions", "owners", "starts", "lengths", "past", "pages", "windowed_pages")),
         *((n, c_void_p) for n in ("logit_rows", "hidden_rows", "adapters", "logits")),
         ("logits_stride", c_int64),
         ("hidden", c_void_p),
@@ -256,6 +260,7 @@ STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     PcpuCombine,
     PcpuRecord,
     PcpuProgram,
+    PcpuPool,
     PcpuCache,
     PcpuBatch,
     PcpuSource,

@@ -118,7 +118,8 @@ class CudaBackend:
             if length <= self._limits[0]:
                 self.run(_spare_batch(length, self._page_len, self.caches[0].spare_page))
 
-    def copy_page(self, source: int, target: int) -> None:
+    def copy_page(self, source: int, target: int, is_windowed: bool = False) -> None:
+        assert not is_windowed  # the loader gives this backend no pages apart
         for cache in self.caches:
             cache.copy_page(source, target)
 

@@ -23,26 +23,38 @@ class PlainBackend:
     device = "cpu (NumPy)"
     top = None
 
-    def __init__(self, program: Program, num_pages: int, page_len: int, kv_type: KVType = "f32") -> None:
+    def __init__(
+        self, program: Program, num_pages: int, page_len: int, kv_type: KVType = "f32", num_windowed_pages: int = 0
+    ) -> None:
         self._program = dataclasses.replace(program, ops=tuple(_dense_ops(program)))
-        self._cache = KVCache(program.num_layers, num_pages, page_len, program.num_kv_heads, program.head_dim, kv_type)
+        self._places = program.kv_places(num_windowed_pages > 0)
+        num_layers = program.num_kv_layers(num_windowed_pages > 0)
+        self._caches = [
+            KVCache(number, count, page_len, program.num_kv_heads, program.head_dim, kv_type)
+            for number, count in zip(num_layers, (num_pages, num_windowed_pages), strict=True)
+        ]
 
-    def copy_page(self, source: int, target: int) -> None:
-        self._cache.copy_page(source, target)
+    def copy_page(self, source: int, target: int, is_windowed: bool = False) -> None:
+        self._caches[is_windowed].copy_page(source, target)
+
+    @property
+    def kv_bytes(self) -> int:
+        """What keys and values take."""
+        return sum(cache.num_bytes for cache in self._caches)
 
     def run(self, batch: Batch) -> tuple[Floats, Floats | None]:
         if not self._program.ops:
             raise EngineError("The backend is closed.")
         num_rows = len(batch.tokens)
         buffers = {name: np.empty((num_rows, width), np.float32) for name, width in self._program.buffers.items()}
-        step = Step(self._program, batch, self._cache, buffers)
+        step = Step(self._program, batch, self._caches[0], buffers, self._caches[1], self._places)
         for op in self._program.ops:
             OPERATIONS[type(op)](op, step)
         return step.logits, step.hidden if len(batch.hidden_rows) else None
 
     def close(self) -> None:
         self._program = dataclasses.replace(self._program, ops=())
-        self._cache = KVCache(0, 0, 1, 1, 1)
+        self._caches = [KVCache(0, 0, 1, 1, 1)] * 2
 
 
 def make_backend(program: Program, config: NativeConfig) -> PlainBackend:
@@ -52,7 +64,7 @@ def make_backend(program: Program, config: NativeConfig) -> PlainBackend:
         raise SettingsError(
             f"The plain backend keeps its cache in f32, q8 or q4, and {config.kv_dtype} was asked for; leave it on auto."
         )
-    return PlainBackend(program, config.num_pages, config.page_len, kv_types[config.kv_dtype])
+    return PlainBackend(program, config.num_pages, config.page_len, kv_types[config.kv_dtype], config.num_windowed_pages)
 
 
 def _dense_ops(program: Program) -> Iterator[Op]:

@@ -19,6 +19,7 @@ class KVCache:
     Memory that was never written is never read (`PageTables` sees to that), so it need not be cleared.
 
     Attributes:
+        page_len: tokens of a page.
         mixes: whether keys are to be mixed before they come, and queries too (`kv_codes.mix`).
     """
 
@@ -27,7 +28,7 @@ class KVCache:
     ) -> None:
         shape = num_layers, num_pages, page_len, num_heads, head_dim
         self._keys, self._values = (_Floats(shape) if kv_type == "f32" else _Codes(shape, kv_type) for _ in range(2))
-        self._page_len = page_len
+        self.page_len = page_len
         self.mixes = kv_type == "q4"
 
     def write(self, layer: int, pages: Ints, positions: Ints, keys: Floats, values: Floats) -> None:
@@ -36,14 +37,14 @@ class KVCache:
         Args:
             pages: [M, P], the page table of each token's sequence.
         """
-        number, inside = np.divmod(positions, self._page_len)
+        number, inside = np.divmod(positions, self.page_len)
         page = pages[np.arange(len(positions)), number]
         self._keys.write(layer, page, inside, keys)
         self._values.write(layer, page, inside, values)
 
     def read(self, layer: int, pages: Ints, num_tokens: int) -> tuple[Floats, Floats]:
         """Keys and values [num_tokens, heads, head_dim] of a sequence with the page table `pages` [P]."""
-        pages = pages[: -(-num_tokens // self._page_len)]
+        pages = pages[: -(-num_tokens // self.page_len)]
         return self._keys.read(layer, pages, num_tokens), self._values.read(layer, pages, num_tokens)
 
     def copy_page(self, source: int, target: int) -> None:

@@ -22,6 +22,7 @@ from publican.executors.native.program import (
     Experts,
     Floats,
     GatedLinear,
+    KVPlace,
     Linear,
     Logits,
     LowRank,
@@ -40,8 +41,19 @@ class Step:
     batch: Batch
     cache: KVCache
     buffers: dict[str, Floats]
+    windowed_cache: KVCache | None = None
+    places: tuple[KVPlace, ...] = ()
     logits: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
     hidden: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    def held(self, layer: int) -> tuple[KVCache, int, Ints]:
+        """Where a layer's keys and values are: the cache, the layer's number there, and the page tables [S, P]."""
+        place = self.places[layer] if self.places else KVPlace(False, layer)
+        if not place.is_windowed:
+            return self.cache, place.number, self.batch.pages
+        assert self.windowed_cache is not None
+        assert self.batch.windowed_pages is not None
+        return self.windowed_cache, place.number, self.batch.windowed_pages
 
 
 def _values(matrix: Matrix) -> Floats:
@@ -157,7 +169,8 @@ def store_kv(op: StoreKV, step: Step) -> None:
     if step.cache.mixes:
         mix(q)
         mix(k)
-    step.cache.write(op.layer, batch.pages[batch.owners], batch.positions, k, v)
+    cache, number, pages = step.held(op.layer)
+    cache.write(number, pages[batch.owners], batch.positions, k, v)
 
 
 def _split_heads(qkv: Floats, program: Program) -> tuple[Floats, Floats, Floats]:
@@ -186,10 +199,14 @@ def _rotate(x: Floats, rope: RopeTable, positions: Ints) -> None:
 def attend(op: Attend, step: Step) -> None:
     program, batch = step.program, step.batch
     q, _, _ = _split_heads(step.buffers[op.src], program)
+    cache, number, pages = step.held(op.layer)
     for s, (start, length) in enumerate(zip(batch.starts, batch.lengths, strict=True)):
         rows = slice(start, start + length)
-        keys, values = step.cache.read(op.layer, batch.pages[s], batch.past[s] + length)
-        attended = _attend_one(op, q[rows], keys, values, batch.positions[rows])
+        past = int(batch.past[s])
+        first_page = max(0, past + 1 - op.window) // cache.page_len if op.window else 0  # what is before may be gone
+        first = first_page * cache.page_len
+        keys, values = cache.read(number, pages[s, first_page:], past + int(length) - first)
+        attended = _attend_one(op, q[rows], keys, values, batch.positions[rows] - first)
         step.buffers[op.dst][rows] = attended.reshape(length, -1)
 
 
@@ -199,6 +216,7 @@ def _attend_one(op: Attend, q: Floats, keys: Floats, values: Floats, positions: 
     Args:
         q: [m, query heads, head_dim]; a group of neighbouring query heads shares a key-value head.
         keys, values: [T, key-value heads, head_dim].
+        positions: [m], of the rows among the T.
 
     Returns:
         [m, query heads, head_dim]

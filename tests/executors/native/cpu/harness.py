@@ -42,7 +42,7 @@ class Harness:
         self.engine = engine
         self.rows = rows
         self.buffers = Buffers(widths, max(rows, 1))
-        self.cache = KVCache(program or shape_program(1, 1, 16), num_pages or -(-rows // page_len) or 1, page_len, kv)
+        self.cache = KVCache(program or shape_program(1, 1, 16), (num_pages or -(-rows // page_len) or 1, 0), page_len, kv)
         self.packer = Packer(engine, exact_scales=True)
         self.ops: list[tuple[int, Any]] = []
 

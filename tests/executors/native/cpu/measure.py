@@ -63,7 +63,7 @@ class Ours:
         start = time.perf_counter()
         program, _, filled = describe(open_checkpoint(args.model), settings)
         config = CpuConfig(num_threads=args.threads, activations=args.activations, kv=args.kv, variant=args.variant)
-        self.backend = CpuBackend(program, filled.num_pages, PAGE_LEN, filled.max_batch_tokens, largest, config)
+        self.backend = CpuBackend(program, (filled.num_pages, 0), PAGE_LEN, filled.max_batch_tokens, largest, config)
         print(f"{self.backend.device}, {args.activations}, KV {args.kv}: loaded in {time.perf_counter() - start:.2f} s")
         for first in range(0, args.context, args.prefill):  # real numbers in the cache, not zeros
             for s in range(largest):

@@ -199,7 +199,7 @@ def plain(program: Program) -> NativeExecutor:
 
 
 def cpu(program: Program, config: CpuConfig) -> NativeExecutor:
-    backend = CpuBackend(program, NUM_SLOTS * CONTEXT // PAGE_LEN, PAGE_LEN, MAX_TOKENS, MAX_LOGITS, config)
+    backend = CpuBackend(program, (NUM_SLOTS * CONTEXT // PAGE_LEN, 0), PAGE_LEN, MAX_TOKENS, MAX_LOGITS, config)
     return executor_of(backend, program)
 
 

@@ -172,7 +172,7 @@ def test_weights_are_packed_once_and_let_go() -> None:
     """A tied table is one matrix; a dense table that is not tied stays where it is."""
 
     def packed_bytes(program: Program) -> int:
-        backend = CpuBackend(program, 4, 16, 8, 8, CpuConfig(1))
+        backend = CpuBackend(program, (4, 0), 16, 8, 8, CpuConfig(1))
         size = backend.weight_bytes
         backend.close()
         return size
@@ -185,9 +185,9 @@ def test_weights_are_packed_once_and_let_go() -> None:
 def test_refusals() -> None:
     program = program_of("q4")
     with pytest.raises(UnsupportedModel, match="multiple of 16"):
-        CpuBackend(program, 4, 10, 8, 8, CpuConfig(1))
+        CpuBackend(program, (4, 0), 10, 8, 8, CpuConfig(1))
     with pytest.raises(EngineError, match="cannot run that variant"):
-        CpuBackend(program, 4, 16, 8, 8, CpuConfig(1, variant="avx1024"))
+        CpuBackend(program, (4, 0), 16, 8, 8, CpuConfig(1, variant="avx1024"))
     with pytest.raises(SettingsError, match="bf16, q8 or q4"):
         make_backend(program, NativeConfig(backend="cpu", kv_dtype="f16"))
     executor = programs.cpu(program, CpuConfig(1))

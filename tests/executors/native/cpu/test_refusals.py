@@ -162,7 +162,8 @@ def test_a_form_of_another_width(any_engine: Engine) -> None:
 @pytest.mark.parametrize("field", ["num_pages", "page_len", "head_dim", "num_kv_heads", "num_layers", "page_bytes", "data"])
 def test_a_spoilt_cache(any_engine: Engine, field: str) -> None:
     h = small_model(any_engine)
-    setattr(h.cache.record, field, 300 if field == "head_dim" else 0)
+    place = h.cache.record.pools[0] if hasattr(h.cache.record.pools[0], field) else h.cache.record
+    setattr(place, field, 300 if field == "head_dim" else 0)
     with pytest.raises(EngineError):
         h.run_batch(good_batch(), max_logits=2)
 

@@ -34,6 +34,6 @@ def backend_of(program: Program, info: ExecutorInfo, **changes: Any) -> CudaBack
 
 def load_on_cpu(checkpoint: Checkpoint, config: NativeConfig, **changes: Any) -> NativeExecutor:
     """As `loading.load` does it."""
-    program, info, _ = describe(checkpoint, config)
+    program, info, _ = describe(checkpoint, dataclasses.replace(config, backend="cuda"))
     backend = backend_of(program, info, **changes)
     return NativeExecutor(dataclasses.replace(info, device=backend.device), backend)

@@ -252,7 +252,7 @@ EXPORT int64_t pcpu_sizeof(const char *name) {
     SIZE(PcpuAdd) SIZE(PcpuPart) SIZE(PcpuLinear) SIZE(PcpuGated) SIZE(PcpuStoreKV) SIZE(PcpuAttend)
     SIZE(PcpuDown) SIZE(PcpuShrink) SIZE(PcpuUp) SIZE(PcpuUps)
     SIZE(PcpuRouting) SIZE(PcpuRoute) SIZE(PcpuExpert) SIZE(PcpuExperts) SIZE(PcpuCombine) SIZE(PcpuRecord)
-    SIZE(PcpuProgram) SIZE(PcpuCache) SIZE(PcpuBatch) SIZE(PcpuSource)
+    SIZE(PcpuProgram) SIZE(PcpuPool) SIZE(PcpuCache) SIZE(PcpuBatch) SIZE(PcpuSource)
 #undef SIZE
     return -1;
 }

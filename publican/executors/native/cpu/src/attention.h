@@ -235,7 +235,7 @@ void compute_chunk(const PcpuAttend &a, const Step &step, const TileRows &tile, 
     ChunkBlocks c;
     c.first = seen.from > start ? (seen.from - start) / 16 : 0;
     c.end = seen.to - start < kChunkLen ? (seen.to - start + 15) / 16 : kChunkLen / 16;
-    for (int b = c.first; b < c.end; b++) c.keys[b] = kv_block(step, tile.sequence, start + b * 16, a.layer, tile.kv_head);
+    for (int b = c.first; b < c.end; b++) c.keys[b] = kv_block(step, tile.sequence, start + b * 16, a.pool, a.layer, tile.kv_head);
     c.look_ahead(values_offset<BITS>(padded));
     for_row_groups(tile.num_rows, [&](auto rows, int r) INLINE_BODY {
         if constexpr (BITS == 4) {

@@ -115,18 +115,19 @@ bool ok(const PcpuGated &g) {
     return !g.form || ok_pieces(1, &g.form, width);
 }
 
-bool ok_heads(int num_heads, int layer, const PcpuCache &c) {
-    return num_heads > 0 && num_heads % c.num_kv_heads == 0 && layer >= 0 && layer < c.num_layers;
+bool ok_heads(int num_heads, int pool, int layer, const PcpuCache &c) {
+    if (num_heads < 1 || num_heads % c.num_kv_heads || pool < 0 || pool > 1) return false;
+    return layer >= 0 && layer < c.pools[pool].num_layers;
 }
 
 bool ok(const PcpuStoreKV &s, const PcpuCache &c) {
     const int width = (s.num_heads + 2 * c.num_kv_heads) * c.head_dim;
-    if (!ok_buffer(s.src) || !ok_heads(s.num_heads, s.layer, c) || s.src.width < width) return false;
+    if (!ok_buffer(s.src) || !ok_heads(s.num_heads, s.pool, s.layer, c) || s.src.width < width) return false;
     return !s.cos || (s.sin && s.rope_half > 0 && 2 * s.rope_half <= c.head_dim && s.context_len > 0);
 }
 
 bool ok(const PcpuAttend &a, const PcpuCache &c) {
-    if (!ok_buffer(a.src) || !ok_heads(a.num_heads, a.layer, c) || a.window < 0) return false;
+    if (!ok_buffer(a.src) || !ok_heads(a.num_heads, a.pool, a.layer, c) || a.window < 0 || (a.pool && !a.window)) return false;
     const int width = a.num_heads * c.head_dim;
     if (a.src.width < width || (a.num_forms && c.head_dim % 32) || (!a.dst.data && !a.num_forms)) return false;
     return (!a.dst.data || (ok_buffer(a.dst) && a.dst.width >= width)) && ok_pieces(a.num_forms, a.forms, width);
@@ -199,13 +200,18 @@ bool ok_record(const PcpuRecord &r, const PcpuCache &cache) {
 
 bool is_of_experts(int kind) { return kind >= PCPU_GROUP && kind <= PCPU_EXPERT_DOWN; }
 
+bool ok_pool(const PcpuPool &p, int64_t layer_bytes) {
+    return p.num_layers == 0 || (p.num_layers > 0 && p.data && p.num_pages > 0 && p.page_bytes >= layer_bytes * p.num_layers);
+}
+
 bool ok_cache(const PcpuCache &c) {
-    if (c.num_kv_heads < 1 || c.head_dim < 1 || c.head_dim > kMaxHeadDim || c.num_layers < 1) return false;
-    if (c.storage < PCPU_KV_BF16 || c.storage > PCPU_KV_INT4) return false;
+    if (c.num_kv_heads < 1 || c.head_dim < 1 || c.head_dim > kMaxHeadDim) return false;
+    if (c.storage < PCPU_KV_BF16 || c.storage > PCPU_KV_INT4 || c.page_len < 1 || c.page_len % 16) return false;
     const int64_t padded = (c.head_dim + 15) / 16 * 16, wide = (c.head_dim + 31) / 32 * 32;
     const int64_t block = c.storage == PCPU_KV_BF16 ? 64 * padded : c.storage == PCPU_KV_INT8 ? 32 * padded + 128 : 18 * wide;
-    return c.data && c.num_pages > 0 && c.page_len > 0 && c.page_len % 16 == 0 &&
-           c.page_bytes >= block * c.num_layers * c.num_kv_heads * (c.page_len / 16);
+    const int64_t layer_bytes = block * c.num_kv_heads * (c.page_len / 16);
+    if (c.pools[0].num_layers + c.pools[1].num_layers < 1) return false;
+    return ok_pool(c.pools[0], layer_bytes) && ok_pool(c.pools[1], layer_bytes);
 }
 
 bool all_below(const int32_t *values, int count, int bound) {
@@ -221,7 +227,10 @@ bool ok_sequence(const PcpuCache &cache, const PcpuBatch &b, int s, int first_ro
     for (int i = 0; i < b.lengths[s]; i++) {
         if (b.owners[first_row + i] != s || b.positions[first_row + i] != b.past[s] + i) return false;
     }
-    return all_below(b.pages + (int64_t)s * b.table_width, (int)num_pages, cache.num_pages);
+    const int64_t row = (int64_t)s * b.table_width;
+    const PcpuPool &full = cache.pools[0], &windowed = cache.pools[1];
+    if (full.num_layers && !all_below(b.pages + row, (int)num_pages, full.num_pages)) return false;
+    return !windowed.num_layers || all_below(b.windowed_pages + row, (int)num_pages, windowed.num_pages);
 }
 
 int rope_len(const PcpuProgram &program) {
@@ -280,6 +289,7 @@ PcpuError check_batch(const PcpuProgram &program, const PcpuCache &cache, const 
     if (b.num_logit_rows && (!b.logits || b.logits_stride < logits_width(program))) return PCPU_BAD_BATCH;
     if (b.num_hidden_rows && (!b.hidden || b.hidden_stride < hidden_width(program))) return PCPU_BAD_BATCH;
     if (b.num_tokens && !(b.owners && b.starts && b.lengths && b.past && b.pages)) return PCPU_BAD_BATCH;
+    if (b.num_tokens && cache.pools[1].num_layers && !b.windowed_pages) return PCPU_BAD_BATCH;
     int row = 0;
     for (int s = 0; s < b.num_sequences; s++) {
         if (!ok_sequence(cache, b, s, row)) return PCPU_BAD_BATCH;

@@ -31,12 +31,13 @@ template <int BITS>
 INLINE int64_t values_offset(int padded) { return (int64_t)2 * padded * BITS; }
 INLINE int64_t steps_offset(int padded) { return (int64_t)16 * padded; }
 
-// The block of 16 tokens that `position` of sequence `owner` lies in, for one layer and head.
-INLINE uint8_t *kv_block(const Step &step, int owner, int position, int layer, int head) {
+// The block of 16 tokens that `position` of sequence `owner` lies in, for one layer of a pool and one head.
+INLINE uint8_t *kv_block(const Step &step, int owner, int position, int pool, int layer, int head) {
     const PcpuCache &c = *step.cache;
-    const int page = step.batch->pages[(int64_t)owner * step.batch->table_width + position / c.page_len];
+    const int32_t *table = pool ? step.batch->windowed_pages : step.batch->pages;
+    const int page = table[(int64_t)owner * step.batch->table_width + position / c.page_len];
     const int64_t blocks = c.page_len / 16, block = position % c.page_len / 16;
-    return c.data + page * c.page_bytes + ((layer * blocks + block) * c.num_kv_heads + head) * kv_block_bytes(c);
+    return c.pools[pool].data + page * c.pools[pool].page_bytes + ((layer * blocks + block) * c.num_kv_heads + head) * kv_block_bytes(c);
 }
 
 // What a masked position holds is multiplied by zero, so it must be finite whatever was computed there.

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#define PCPU_ABI 1
+#define PCPU_ABI 2
 
 // Rows of every buffer are this many floats apart at least, with zeros behind the last number: kernels read whole vectors.
 #define PCPU_PAD 32
@@ -187,7 +187,8 @@ struct PcpuStoreKV {
     const float *q_norm, *k_norm;  // or null
     int32_t norm_width;        // 0: over each head; else over all heads together
     float eps;
-    int32_t layer;
+    int32_t layer;             // among those of its pool
+    int32_t pool;
     int32_t num_heads;
 };
 
@@ -196,6 +197,7 @@ struct PcpuAttend {
     int32_t num_forms;
     const struct PcpuActivation *const *forms;  // without gather, and only if head_dim is a multiple of 32
     int32_t layer;
+    int32_t pool;
     int32_t num_heads;
     int32_t window;
     float scale;
@@ -262,13 +264,18 @@ struct PcpuProgram {
 
 enum PcpuKvStorage { PCPU_KV_BF16 = 0, PCPU_KV_INT8 = 1, PCPU_KV_INT4 = 2 };
 
-// The KV cache. A page holds [layer][block of 16 tokens][kv head] of one K and one V each; see kv.h.
-struct PcpuCache {
+// Pages of some layers: [layer][block of 16 tokens][kv head] of one K and one V each; see kv.h.
+struct PcpuPool {
     uint8_t *data;
     int64_t page_bytes;
     int32_t num_pages;
+    int32_t num_layers;        // none: the rest means nothing
+};
+
+// The KV cache: the layers that keep everything, and those with a window that give back what has passed.
+struct PcpuCache {
+    struct PcpuPool pools[2];
     int32_t page_len;          // a multiple of 16
-    int32_t num_layers;
     int32_t num_kv_heads;
     int32_t head_dim;
     int32_t storage;
@@ -280,7 +287,8 @@ struct PcpuBatch {
     int32_t num_logit_rows, num_hidden_rows;
     const int32_t *tokens, *positions, *owners;
     const int32_t *starts, *lengths, *past;
-    const int32_t *pages;
+    const int32_t *pages;           // [num_sequences][table_width], of the first pool
+    const int32_t *windowed_pages;  // of the second; what lies before a layer's window is never read
     const int32_t *logit_rows, *hidden_rows;
     const int32_t *adapters;   // [num_sequences], -1 for none; null where no sequence has one
     float *logits;             // [num_logit_rows][logits_stride]

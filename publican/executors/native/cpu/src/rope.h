@@ -62,7 +62,7 @@ inline void store_kv(const void *op, const Step &step, int64_t first, int64_t en
         }
         for (int h = 0; cache.storage == PCPU_KV_INT4 && h < s.num_heads + num_kv; h++) mix_head(q + (int64_t)h * dim, dim);
         for (int h = 0; h < num_kv; h++) {
-            uint8_t *block = kv_block(step, owner, position, s.layer, h);
+            uint8_t *block = kv_block(step, owner, position, s.pool, s.layer, h);
             write_kv(cache, block, k + (int64_t)h * dim, v + (int64_t)h * dim, position % 16);
         }
     }
