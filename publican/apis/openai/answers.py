@@ -6,16 +6,17 @@ A stream writes thousands of chunks that differ in their text alone, so everythi
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from publican.apis import sse
-from publican.apis.feed import Item
-from publican.apis.fold import Choice, Fold, merge, num_thought
+from publican.apis.fold import Choice, Fold, num_thought
 from publican.apis.openai.errors import error_body
 from publican.apis.openai.translate import Shape
+from publican.apis.rendering import Rendering
 from publican.core.backend import ModelCard
 from publican.core.errors import PublicanError
-from publican.core.events import ChoiceFinished, Delta, Finished, FinishReason, Queued, Started, ToolCallDelta, Usage
+from publican.core.events import ChoiceFinished, Delta, FinishReason, Started, ToolCallDelta, Usage
 from publican.core.ids import TokenId
 from publican.core.request import Request
 
@@ -60,7 +61,7 @@ def stop_reason(stopped_by: str | TokenId | None, shape: Shape) -> str | int | N
     return stopped_by if isinstance(stopped_by, str) or stopped_by in shape.stop_token_ids else None
 
 
-class Answer:
+class Answer(Rendering):
     """One call's answer, whole or streamed. A subclass is one of the two forms.
 
     Args:
@@ -71,10 +72,10 @@ class Answer:
 
     kind = ""
     chunk_kind = ""
-    media_type = sse.MEDIA_TYPE
 
     def __init__(self, request: Request, shape: Shape, model: str, created_s: int) -> None:
         self.shape = shape
+        self.every_token = shape.every_token
         self._id, self._model, self._created_s = request.id, model, created_s
         self._heads: dict[int, str] = {}
         self._tail = "" if shape.every_token or shape.running_usage else self._constant_tail()
@@ -100,51 +101,50 @@ class Answer:
 
     # --- streamed
 
-    def render(self, items: list[Item]) -> bytes:
-        out: list[str] = []
-        for base, event in items if self.shape.every_token else merge(items):
-            if type(event) is Delta:
-                self._num_completion_tokens += len(event.tokens)
-                if self._tail and not event.reasoning:
-                    if event.text:
-                        index = base + event.index
-                        out.append((self._heads.get(index) or self._head(index)) + sse.quote(event.text) + self._tail)
-                else:
-                    self._num_thought += num_thought(event)
-                    out.extend(self._chunk(choice) for choice in self.delta(base + event.index, event))
-            elif type(event) is ToolCallDelta:
-                out.extend(self._chunk(choice) for choice in self.called(base + event.index, event))
-            elif isinstance(event, ChoiceFinished):
-                out.append(self._chunk(self.last(base + event.index, event)))
-            elif isinstance(event, Started):
-                self._num_prompt_tokens += event.num_prompt_tokens
-                for index in range(base, base + self.shape.num_choices):
-                    out.extend(self._chunk(choice) for choice in self.first(index, event))
-            elif isinstance(event, Finished):
-                out.append(self._usage_chunk(event.usage) + sse.DONE.decode())
-        return "".join(out).encode("ascii")
+    def started(self, base: int, started: Started) -> str:
+        self._num_prompt_tokens += started.num_prompt_tokens
+        indices = range(base, base + self.shape.num_choices)
+        return self._chunks(choice for index in indices for choice in self.first(index, started))
+
+    def delta(self, index: int, delta: Delta) -> str:
+        self._num_completion_tokens += len(delta.tokens)
+        if not self._tail or delta.reasoning:
+            self._num_thought += num_thought(delta)
+            return self._chunks(self.more(index, delta))
+        return (self._heads.get(index) or self._head(index)) + sse.quote(delta.text) + self._tail if delta.text else ""
+
+    def called(self, index: int, delta: ToolCallDelta) -> str:
+        return self._chunks(self.calling(index, delta))
+
+    def choice_finished(self, index: int, finished: ChoiceFinished) -> str:
+        return self._chunk(self.last(index, finished))
+
+    def finished(self, usage: Usage) -> str:
+        return self._usage_chunk(usage) + sse.DONE.decode()
 
     def failed(self, error: PublicanError) -> bytes:
         return sse.event(error_body(error, 0)).encode("ascii") + sse.DONE
 
-    def waiting(self, queued: Queued | None) -> bytes:
-        return sse.comment(queued)
+    # --- what a form makes of it
 
     def first(self, index: int, started: Started) -> list[dict[str, Any]]:
         """What a choice begins with."""
         raise NotImplementedError
 
-    def delta(self, index: int, delta: Delta) -> list[dict[str, Any]]:
+    def more(self, index: int, delta: Delta) -> list[dict[str, Any]]:
         """More of a choice: one for each token, if each has something of its own to say."""
         raise NotImplementedError
 
-    def called(self, index: int, delta: ToolCallDelta) -> list[dict[str, Any]]:
+    def calling(self, index: int, delta: ToolCallDelta) -> list[dict[str, Any]]:
         """More of a tool call; a form that has none says nothing."""
         return []
 
     def last(self, index: int, finished: ChoiceFinished) -> dict[str, Any]:
         """What a choice ends with."""
         raise NotImplementedError
+
+    def _chunks(self, choices: Iterable[dict[str, Any]]) -> str:
+        return "".join(map(self._chunk, choices))
 
     def _chunk(self, choice: dict[str, Any]) -> str:
         chunk = {**self._named(self.chunk_kind), "choices": [choice]}
@@ -164,7 +164,7 @@ class Answer:
     def _around(self, index: int) -> tuple[str, str]:
         """A text chunk of choice `index` before and after its text."""
         mark = "\x01"
-        before, after = self._chunk(self.delta(index, Delta(index, mark))[0]).rsplit(json.dumps(mark), 1)
+        before, after = self._chunk(self.more(index, Delta(index, mark))[0]).rsplit(json.dumps(mark), 1)
         return before, after
 
     def _head(self, index: int) -> str:

@@ -42,7 +42,7 @@ class Completion(Answer):
     def first(self, index: int, started: Started) -> list[dict[str, Any]]:
         return [self._piece(index, started.prompt_text, started.prompt)] if self.shape.echo else []
 
-    def delta(self, index: int, delta: Delta) -> list[dict[str, Any]]:
+    def more(self, index: int, delta: Delta) -> list[dict[str, Any]]:
         return [self._piece(index, text, tokens) for text, tokens in _pieces(delta.text, delta.tokens, self.shape)]
 
     def last(self, index: int, finished: ChoiceFinished) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class ChatCompletion(Answer):
     def first(self, index: int, started: Started) -> list[dict[str, Any]]:
         return [{"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}]
 
-    def delta(self, index: int, delta: Delta) -> list[dict[str, Any]]:
+    def more(self, index: int, delta: Delta) -> list[dict[str, Any]]:
         """The tokens of a delta that is reasoning and answer go with the answer, so that none is named twice."""
         parts: list[dict[str, Any]] = []
         if delta.reasoning:
@@ -110,7 +110,7 @@ class ChatCompletion(Answer):
             for part, own in _pieces(text, tokens, self.shape)
         ]
 
-    def called(self, index: int, delta: ToolCallDelta) -> list[dict[str, Any]]:
+    def calling(self, index: int, delta: ToolCallDelta) -> list[dict[str, Any]]:
         call: dict[str, Any] = {"index": delta.call}
         if delta.id or delta.name:
             call |= {"id": delta.id, "type": "function", "function": {"name": delta.name, "arguments": delta.arguments}}
