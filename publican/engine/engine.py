@@ -14,7 +14,7 @@ import queue
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from publican.core.errors import EngineError, OutOfMemory, PublicanError, WorkerDied
 from publican.core.events import FinishReason, TokenOutput
@@ -83,6 +83,8 @@ class Engine:
         self._vocabulary = vocabulary
         self._emit = emit
         budget = budget or BudgetConfig()
+        if info.is_encoder:  # a text goes into one step, however long it is
+            budget = replace(budget, max_tokens=info.max_batch_tokens)
         self._budget = StepBudget(budget.within(info.max_batch_tokens))
         max_running = min(max_running, info.num_slots, info.max_logits, info.max_batch_tokens)
         if not can_forget(executor):

@@ -80,7 +80,7 @@ def _native(spec: WorkerSpec, progress: Progress) -> Executor:
 
 
 def _llama(spec: WorkerSpec, progress: Progress) -> Executor:
-    from publican.executors.llama import LlamaConfig, load
+    from publican.executors.llama import LlamaConfig, load, load_encoder
 
     assert spec.checkpoint is not None
     config = LlamaConfig(
@@ -95,4 +95,6 @@ def _llama(spec: WorkerSpec, progress: Progress) -> Executor:
         tensor_split=spec.gpu_split,
         rope=spec.rope,
     )
+    if spec.is_encoder:
+        return load_encoder(spec.checkpoint.path, config, progress)
     return load(spec.checkpoint.path, config, progress)

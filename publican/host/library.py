@@ -44,6 +44,7 @@ from publican.host.tokenizer import load_tokenizer
 from publican.host.vectors import vector_style
 from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.checkpoint import open_checkpoint
+from publican.store.recognise.kind import is_gguf_encoder
 from publican.store.remove import link_model, remove_model
 
 log = logging.getLogger(__name__)
@@ -174,6 +175,9 @@ class ModelLibrary:
         if adapters and options.loader == "auto":
             options = replace(options, loader="native")
         model, here = with_adapters(shape_model(checkpoint), adapters), available(checkpoint, machine)
+        is_encoder = checkpoint.format == "gguf" and is_gguf_encoder(checkpoint.metadata)
+        if is_encoder:  # it has no positions beyond those that it was made with
+            options = replace(options, context_len=min(options.context_len or model.spec.context_len, model.spec.context_len))
         draft: Draft | None = None
         if has_draft(options.speculate, options.draft_model):
             chosen, fitted, draft = settle_with(self._draft(options.draft_model), model, here, options, machine)
@@ -185,6 +189,7 @@ class ModelLibrary:
         sampling, templates = _asking(checkpoint, tokenizer.vocabulary, options)
         prompter = Prompter(tokenizer, templates, fitted.context_len)
         spec = replace(_spec(checkpoint, tokenizer.vocabulary, chosen, fitted, options, machine.num_cores), adapters=adapters)
+        spec = replace(spec, is_encoder=is_encoder)
         if draft is not None:
             planned = (spec.planned_bytes[0] + draft.planned_bytes[0], spec.planned_bytes[1] + draft.planned_bytes[1])
             max_tokens = max_drafting(chosen.backend)
@@ -192,7 +197,7 @@ class ModelLibrary:
         self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec, draft)
         info = describe(stored, checkpoint, tokenizer.vocabulary, templates, sampling)
         description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
-        vectors = vector_style(checkpoint, is_encoder=False)
+        vectors = vector_style(checkpoint, is_encoder)
         self._newest = LoadedModel(description, spec, prompter, self._make_port, self._max_waiting, vectors)
         return self._newest
 

@@ -73,6 +73,7 @@ class WorkerSpec:
         gpu_split: each GPU's GB (native) or share (libllama); empty leaves it to the executor.
         rope: positions other than the file's own; None is the file's.
         max_guessing: see `Engine`.
+        is_encoder: it reads whole texts and writes none.
         planned_bytes: of main memory, and of GPUs, when loading has ended; 0 where nobody planned.
         draft: the model that guesses for this one, in the same worker; None for none.
         adapters: in the order of the numbers that jobs call them by.
@@ -96,6 +97,7 @@ class WorkerSpec:
     planned_bytes: tuple[int, int] = (0, 0)
     max_guessing: int = 0
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    is_encoder: bool = False
     fake_step_s: float = 0.0
     draft: WorkerSpec | None = None
     adapters: tuple[Adapter, ...] = ()

@@ -75,6 +75,8 @@ class Prompter:
 
     async def encode_whole(self, prompt: Prompt, style: VectorStyle, truncate: bool) -> tuple[TokenId, ...]:
         """`prompt` as a text that becomes a vector. Raises InvalidRequest, PromptTooLong."""
+        if isinstance(prompt, TokenPrompt):
+            style = replace(style, end=None)
         return style.fitting(await self.encode(prompt), self._context_len, truncate)
 
     async def render(self, prompt: ChatPrompt) -> str:

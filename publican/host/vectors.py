@@ -72,6 +72,9 @@ def _end_of_gguf(metadata: Mapping[str, Any]) -> TokenId | None:
     is_bert = metadata.get("tokenizer.ggml.model") == "bert"
     name, wanted = ("seperator", True) if is_bert else ("eos", metadata.get("tokenizer.ggml.add_eos_token"))
     token = metadata.get(f"tokenizer.ggml.{name}_token_id")
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if is_bert and token is None and isinstance(tokens, tuple) and "[SEP]" in tokens:
+        token = tokens.index("[SEP]")
     return TokenId(token) if wanted is True and type(token) is int else None
 
 

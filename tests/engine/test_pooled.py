@@ -104,7 +104,7 @@ def test_a_full_context_is_a_text_and_one_more_token_is_not():
 
 def test_an_encoder_reads_whole_texts_and_writes_nothing():
     info = fake_info(Cells(512), is_encoder=True, context_len=64, max_batch_tokens=64)
-    driver = Driver(info, budget=BudgetConfig(max_tokens=64, min_tokens=4))
+    driver = Driver(info, budget=BudgetConfig(max_tokens=16, min_tokens=4))
     texts = ["short", "q" * 64, "some more words to read at once", "r" * 40]
     ids = [driver.submit(text, pooling="mean") for text in texts]
     driver.run()

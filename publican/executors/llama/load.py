@@ -6,23 +6,25 @@ import ctypes
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from publican.core.errors import ModelFileError, OutOfMemory, PublicanError, SettingsError, UnsupportedModel
 from publican.core.executor import Cells, ExecutorInfo
 from publican.executors.llama.config import MAX_SEQUENCES, LlamaConfig
 from publican.executors.llama.devices import gpu_names, num_processors
+from publican.executors.llama.encoder import LlamaEncoder
 from publican.executors.llama.executor import LlamaExecutor
 from publican.executors.llama.library import load_library, set_fields
 from publican.executors.llama.log import library_log
-from publican.executors.llama.parameters import context_parameters, model_parameters
+from publican.executors.llama.parameters import context_parameters, encoder_parameters, model_parameters
 from publican.executors.llama.session import Session
 
 Progress = Callable[[int, int], None]
+E = TypeVar("E")
 
 
 def load(path: Path, config: LlamaConfig | None = None, progress: Progress | None = None) -> LlamaExecutor:
-    """Load a GGUF file, or the first part of a split one.
+    """Load a GGUF file, or the first part of a split one. `load_encoder` is for models that write nothing.
 
     Args:
         progress: called with bytes done and bytes in all as the weights are read; what it raises ends the loading.
@@ -33,15 +35,28 @@ def load(path: Path, config: LlamaConfig | None = None, progress: Progress | Non
         OutOfMemory: the weights, the cells or the working memory do not fit.
         SettingsError: more slots, or other GPUs, than libllama has.
     """
-    config = config or LlamaConfig()
+    return _load(path, config or LlamaConfig(), progress, _open_context, LlamaExecutor)
+
+
+def load_encoder(path: Path, config: LlamaConfig | None = None, progress: Progress | None = None) -> LlamaEncoder:
+    """The same for a model in which each token of a text looks at all of it. Of `config` only what concerns it counts."""
+    return _load(path, config or LlamaConfig(), progress, _open_encoder, LlamaEncoder)
+
+
+def _load(
+    path: Path,
+    config: LlamaConfig,
+    progress: Progress | None,
+    open_context: Callable[[Session, Path, LlamaConfig, int], ExecutorInfo],
+    make: Callable[[Session, ExecutorInfo], E],
+) -> E:
     if not path.is_file():
         raise ModelFileError(f"There is no model file {path}.")
     library = load_library()
     session = Session(library, _load_model(library, path, config, progress))
     try:
         num_threads = config.num_threads or num_processors()
-        info = _open_context(session, path, config, num_threads)
-        return LlamaExecutor(session, info)
+        return make(session, open_context(session, path, config, num_threads))
     except BaseException:
         session.close()
         raise
@@ -125,6 +140,32 @@ def _open_context(session: Session, path: Path, config: LlamaConfig, num_threads
         max_logits=parameters.n_outputs_max,
         memory=Cells(num_tokens, can_rewind),
         hidden_size=library.llama_model_n_embd_out(model),
+    )
+
+
+def _open_encoder(session: Session, path: Path, config: LlamaConfig, num_threads: int) -> ExecutorInfo:
+    """The same for a model that keeps nothing of what it has read."""
+    library, model = session.library, session.model
+    trained_len = library.llama_model_n_ctx_train(model)
+    context_len = min(config.context_len or trained_len, trained_len)  # it may have no more positions than these
+    parameters = library.llama_context_default_params()
+    set_fields(parameters, **encoder_parameters(context_len, config.num_slots, num_threads))
+    library_log(library).forget()
+    if not session.open(parameters):
+        raise _context_error(path, context_len, library_log(library).reason())
+    if session.memory:
+        raise UnsupportedModel(f"{path.name} is no encoder, though its header says so; get another copy of the model.")
+    return ExecutorInfo(
+        loader="llama",
+        device=_device(library, model, config, num_threads),
+        vocab_size=library.llama_vocab_n_tokens(library.llama_model_get_vocab(model)),
+        context_len=context_len,
+        num_slots=config.num_slots,
+        max_batch_tokens=context_len,
+        max_logits=config.num_slots,
+        memory=Cells(config.num_slots * context_len),  # none is needed, so there is enough for all
+        hidden_size=library.llama_model_n_embd_out(model),
+        is_encoder=True,
     )
 
 

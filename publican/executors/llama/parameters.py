@@ -55,6 +55,22 @@ def context_parameters(config: LlamaConfig, num_cells: int, num_sequences: int, 
     }
 
 
+def encoder_parameters(context_len: int, num_sequences: int, num_threads: int) -> dict[str, Any]:
+    """The same for a model that reads whole texts: each must fit into one batch, and all its tokens give states."""
+    return {
+        "n_ctx": context_len,
+        "n_batch": context_len,
+        "n_ubatch": context_len,
+        "n_seq_max": num_sequences,
+        "n_outputs_max": max(context_len, num_sequences),
+        "n_threads": num_threads,
+        "n_threads_batch": num_threads,
+        "pooling_type": _NO_POOLING,
+        "embeddings": True,
+        "kv_unified": True,
+    }
+
+
 def rope_parameters(rope: Rope) -> dict[str, Any]:
     """The fields of ``llama_context_params`` that make libllama rotate as `rope` says.
 

@@ -19,10 +19,10 @@ from publican.host.tokenizer.special import SpecialToken, SpecialTokens
 from publican.host.tokenizer.spm import SPACE, SentencePieceBPE
 from publican.host.tokenizer.table_tokenizer import Encoder, TableTokenizer, TextRules
 from publican.host.tokenizer.token_table import TokenKind, TokenTable, flag, merges_of, read_table, text, token_id
+from publican.host.tokenizer.wordpiece import WordPiece
 
 _HIDDEN = (TokenKind.CONTROL, TokenKind.UNKNOWN)
 _OTHER_KINDS = {
-    "bert": "an embedding model's",
     "t5": "T5's",
     "rwkv": "RWKV's",
     "plamo2": "PLaMo 2's",
@@ -41,6 +41,8 @@ def gguf_tokenizer(metadata: Mapping[str, Any], num_rows: int = 0) -> TableToken
     kind = text(metadata, "tokenizer.ggml.model", "no_vocab")
     if kind == "llama":
         return _sentencepiece(metadata, num_rows)
+    if kind == "bert":
+        return _wordpiece(metadata, num_rows)
     if kind not in ("gpt2", "gemma4"):
         raise UnsupportedModel(f"The model's tokenizer is {_OTHER_KINDS.get(kind, repr(kind))}, and publican has no such one.")
     pre = "gemma4" if kind == "gemma4" else text(metadata, "tokenizer.ggml.pre", "") or "default"
@@ -73,6 +75,19 @@ def _sentencepiece(metadata: Mapping[str, Any], num_rows: int) -> TableTokenizer
     return _assemble(metadata, table, encoder.encode, rules, num_rows)
 
 
+def _wordpiece(metadata: Mapping[str, Any], num_rows: int) -> TableTokenizer:
+    table = _table(metadata, num_rows)
+    unknown = token_id(metadata, "unknown", table)
+    if unknown is None:
+        unknown = table.first_of(["[UNK]"])
+    if unknown is None:
+        raise ModelFileError(
+            "The GGUF file says that it has BERT's tokens, and none stands for unknown words; get another copy."
+        )
+    encoder = WordPiece(table.ids, unknown)
+    return _assemble(metadata, table, encoder.encode, TextRules(add_bos=True), num_rows)
+
+
 def _assemble(
     metadata: Mapping[str, Any], table: TokenTable, encode: Encoder, rules: TextRules, num_rows: int
 ) -> TableTokenizer:
@@ -80,10 +95,14 @@ def _assemble(
     if metadata.get("tokenizer.ggml.model") == "llama":
         eos = eos if eos is not None else _if_there(2, table)
         bos = bos if bos is not None else _if_there(1, table)
+    if bos is None and metadata.get("tokenizer.ggml.model") == "bert":
+        bos = token_id(metadata, "cls", table)
+        bos = bos if bos is not None else table.first_of(["[CLS]"])
     table, ends = find_ends(table, metadata, eos)
     special, plain = _special_tokens(table, metadata)
     hidden = frozenset(TokenId(token) for token, kind in enumerate(table.kinds) if kind in _HIDDEN)
-    pieces = _pieces(table, spelt_in_bytes=not rules.escape_spaces)
+    spelt_in_bytes = not rules.escape_spaces and metadata.get("tokenizer.ggml.model") != "bert"
+    pieces = _pieces(table, spelt_in_bytes)
     padding = range(len(pieces), num_rows)  # rows of the embedding that no token has
     vocabulary = Vocabulary((*pieces, *(b"" for _ in padding)), hidden.union(map(TokenId, padding)), ends, bos)
     return TableTokenizer(vocabulary, encode, rules, special, plain)

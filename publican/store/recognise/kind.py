@@ -51,6 +51,11 @@ def kind_of_gguf(metadata: Mapping[str, Any], names: Iterable[str]) -> Kind:
     return "language model"
 
 
+def is_gguf_encoder(metadata: Mapping[str, Any]) -> bool:
+    """Whether each token of a text looks at all of it: such a model makes vectors and writes nothing."""
+    return _text(metadata.get("general.architecture")) in _GGUF_ENCODERS
+
+
 def kind_of_folder(config: Mapping[str, Any], tensors: Iterable[str], files: Iterable[str]) -> Kind:
     """What a folder with this `config.json` (empty for none), these tensors and these files is."""
     names, files = list(tensors), set(files)
