@@ -23,6 +23,7 @@ from publican.store.inspect.inspection import Inspection
 from publican.store.inspect.local import inspect_path
 from publican.store.pull.appraise import Judge, Survey, survey
 from publican.store.recognise.instead import instead
+from publican.store.recognise.kind import RUNNABLE
 from publican.store.source import expanded
 
 
@@ -45,7 +46,7 @@ def command(model: str, quant: str | None, file: str | None, template: bool, as_
     else:
         others = asyncio.run(_remote(model, network, judge, quant, file))
         found = others.seen
-    objection = judge.objection(found.checkpoint) if found.kind == "language model" else None
+    objection = judge.objection(found.checkpoint) if found.kind in RUNNABLE else None
     problem = instead(found.kind, objection, found.base_models)
     if template:
         click.echo(found.chat_template)

@@ -11,7 +11,7 @@ from publican.store.gguf import Gguf
 from publican.store.recognise.form import Form
 from publican.store.recognise.gguf import recognise_gguf
 from publican.store.recognise.hf import recognise
-from publican.store.recognise.kind import Kind, kind_of_folder, kind_of_gguf
+from publican.store.recognise.kind import RUNNABLE, Kind, kind_of_folder, kind_of_gguf
 from publican.store.spec_gguf import spec_from_gguf
 from publican.store.spec_hf import spec_from_hf
 from publican.store.transfer.hashing import Digest
@@ -78,7 +78,7 @@ def inspect_gguf(name: str, header: Gguf) -> Inspection:
     metadata = header.metadata
     tensors = {tensor.name: tensor for tensor in header.tensors}
     kind = kind_of_gguf(metadata, tensors)
-    spec = spec_from_gguf(metadata, tensors) if kind == "language model" else None
+    spec = spec_from_gguf(metadata, tensors) if kind in RUNNABLE else None
     return Inspection(
         name=name,
         kind=kind,
@@ -101,7 +101,7 @@ def inspect_folder(checkpoint: Checkpoint, parts: FolderParts) -> Inspection:
     """
     tensors, config = checkpoint.tensors, parts.config
     kind = kind_of_folder(config, tensors, parts.files)
-    spec = spec_from_hf(config, tensors) if kind == "language model" and config else None
+    spec = spec_from_hf(config, tensors) if kind in RUNNABLE and config else None
     described = Checkpoint(
         checkpoint.name, checkpoint.path, "safetensors", spec, tensors, dict(config), dict(parts.quantization)
     )

@@ -22,6 +22,7 @@ from publican.store.pull.candidates import Candidate
 from publican.store.pull.choose import Choice, Fits, Row, choose, choose_pickle
 from publican.store.pull.find import find
 from publican.store.recognise.instead import instead, instead_of_pickle
+from publican.store.recognise.kind import RUNNABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ async def _rows(hub: Hub, found: Sequence[Candidate], judge: Judge) -> tuple[lis
 
 def _judged(group: Sequence[Candidate], smallest: Candidate, seen: Inspection, judge: Judge) -> list[Row]:
     objection = _objection(seen, judge)
-    shape_runs = not objection or (seen.checkpoint.spec is not None and seen.kind == "language model")
+    shape_runs = not objection or (seen.checkpoint.spec is not None and seen.kind in RUNNABLE)
     num_params = seen.form.num_params
     rows = []
     for one in group:
@@ -128,5 +129,5 @@ def _judged(group: Sequence[Candidate], smallest: Candidate, seen: Inspection, j
 
 
 def _objection(seen: Inspection, judge: Judge) -> str:
-    objection = judge.objection(seen.checkpoint) if seen.kind == "language model" else None
+    objection = judge.objection(seen.checkpoint) if seen.kind in RUNNABLE else None
     return instead(seen.kind, objection, seen.base_models)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from publican.store.recognise.kind import Kind
 
 _KINDS: dict[Kind, str] = {
-    "embedding model": "It turns texts into vectors and does not answer; pull a language model (an instruct or chat one)",
     "reranker or classifier": "It scores texts and does not answer; pull a language model (an instruct or chat one)",
     "projector": "It is the part of a model that sees, which publican does not run; pull the model's own file",
     "importance matrix": "It is what a quantiser used, and no model; pull one of the repository's other files",
@@ -34,6 +33,8 @@ def instead(kind: Kind, objection: str | None, base_models: tuple[str, ...] = ()
         return _KINDS[kind] + "."
     if not objection:
         return ""
+    if kind == "embedding model":
+        objection = f"It turns texts into vectors, and not here: {objection}"
     return f"{objection.rstrip('.')}{f' (it is made from {base})' if base and base not in objection else ''}."
 
 

@@ -19,6 +19,9 @@ Kind = Literal[
     "image or sound model",
 ]
 
+RUNNABLE: frozenset[Kind] = frozenset({"language model", "embedding model"})
+"""What an executor may be found for."""
+
 _GGUF_TYPES: Mapping[str, Kind] = {"adapter": "LoRA adapter", "mmproj": "projector", "imatrix": "importance matrix"}
 _GGUF_ENCODERS = frozenset({"bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "neo-bert", "modern-bert",
                             "gemma-embedding", "eurobert"})  # fmt: skip

@@ -314,8 +314,9 @@ def test_what_is_no_language_model_says_what_to_pull(hub: FakeHub, tmp_path: Pat
     with pytest.raises(UnsupportedModel, match="LoRA adapter"):
         get(hub, tmp_path, "org/lora")
     hub.add("org/embed", {"m.Q8_0.gguf": gguf(**{"general.architecture": "bert"})})
-    with pytest.raises(UnsupportedModel, match="turns texts into vectors"):
-        get(hub, tmp_path, "org/embed")
+    with pytest.raises(UnsupportedModel, match="turns texts into vectors, and not here: no libllama"):
+        get(hub, tmp_path, "org/embed", Judge(lambda checkpoint: "no libllama"))
+    assert get(hub, tmp_path, "org/embed").num_fetched_bytes > 0
     hub.add("org/nothing", {"README.md": b"", "data.csv": b""})
     with pytest.raises(ModelFileError, match="no model that publican knows"):
         get(hub, tmp_path, "org/nothing")

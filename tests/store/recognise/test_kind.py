@@ -63,7 +63,9 @@ def test_folders(config: dict[str, Any], tensors: list[str], files: list[str], k
 def test_what_to_pull_instead() -> None:
     assert instead("language model", None) == ""
     assert "mistralai/Mistral-7B-v0.1" in instead("LoRA adapter", None, ("mistralai/Mistral-7B-v0.1",))
-    assert "pull" in instead("embedding model", None)
+    assert instead("embedding model", None) == ""
+    refused = instead("embedding model", "The architecture is 'bert'; pull a GGUF of it.")
+    assert refused == "It turns texts into vectors, and not here: The architecture is 'bert'; pull a GGUF of it."
     text = instead("language model", "The model is quantised as HQQ; pull it as GGUF.", ("org/base",))
     assert text == "The model is quantised as HQQ; pull it as GGUF (it is made from org/base)."
     assert "model-GGUF" in instead_of_pickle("org/model", ("meta/base",))
