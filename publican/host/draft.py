@@ -110,14 +110,14 @@ def _draft_options(options: LoadOptions, context_len: int, num_users: int) -> Lo
     )
 
 
-def check_tokens(name: str, vocabulary: Vocabulary, draft: Draft) -> None:
-    """Whether the tokens of `draft` are those of the model `name`, but for some that one of them has more at the end.
+def check_tokens(name: str, vocabulary: Vocabulary, stored: StoredModel) -> None:
+    """Whether the tokens of the draft at `stored` are the model `name`'s, but for some that one of them has more at the end.
 
     Raises:
         UnsupportedModel: with the first token that is another.
     """
-    theirs, ours = load_tokenizer(draft.checkpoint).vocabulary.pieces, vocabulary.pieces
-    text = f"The draft model {draft.name} does not have the tokens of {name}"
+    theirs, ours = load_tokenizer(open_checkpoint(stored.path)).vocabulary.pieces, vocabulary.pieces
+    text = f"The draft model {stored.name} does not have the tokens of {name}"
     advice = "take a smaller model of the same family"
     for token, (mine, other) in enumerate(zip(ours, theirs, strict=False)):
         if mine != other:

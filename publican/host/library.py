@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from publican.core.backend import ModelCard, PullProgress
-from publican.core.errors import ModelNotFound, Unsupported
+from publican.core.errors import ModelNotFound, Unsupported, UnsupportedModel
 from publican.core.model import Adapter, Checkpoint
 from publican.core.model_info import ModelInfo
 from publican.core.presets import Presets
@@ -159,6 +159,20 @@ class ModelLibrary:
         self._adapted = stored.name
         return adapters
 
+    def _draft_for(self, stored: StoredModel, vocabulary: Vocabulary, options: LoadOptions) -> StoredModel | None:
+        """The draft model for `stored`. The owner's, which need not suit whatever is loaded later, is then left out."""
+        if not has_draft(options.speculate, options.draft_model):
+            return None
+        draft = self._draft(options.draft_model)
+        try:
+            check_tokens(stored.name, vocabulary, draft)
+        except UnsupportedModel as error:
+            if self.last_opened is None or options.draft_model != self._options.draft_model:
+                raise
+            log.info("%s is loaded without a draft: %s", stored.name, error)
+            return None
+        return draft
+
     def open_model(self, stored: StoredModel, options: LoadOptions) -> LoadedModel:
         """Everything that can be known before loading. Blocks.
 
@@ -174,18 +188,17 @@ class ModelLibrary:
         adapters = self._adapters_for(stored, checkpoint, options)
         if adapters and options.loader == "auto":
             options = replace(options, loader="native")
+        tokenizer = load_tokenizer(checkpoint)
+        drafting = self._draft_for(stored, tokenizer.vocabulary, options)
         model, here = with_adapters(shape_model(checkpoint), adapters), available(checkpoint, machine)
         is_encoder = checkpoint.format == "gguf" and is_gguf_encoder(checkpoint.metadata)
         if is_encoder:  # it has no positions beyond those that it was made with
             options = replace(options, context_len=min(options.context_len or model.spec.context_len, model.spec.context_len))
         draft: Draft | None = None
-        if has_draft(options.speculate, options.draft_model):
-            chosen, fitted, draft = settle_with(self._draft(options.draft_model), model, here, options, machine)
+        if drafting is not None:
+            chosen, fitted, draft = settle_with(drafting, model, here, options, machine)
         else:
             chosen, fitted = settle(model, here, options, machine)
-        tokenizer = load_tokenizer(checkpoint)
-        if draft is not None:
-            check_tokens(stored.name, tokenizer.vocabulary, draft)
         sampling, templates = _asking(checkpoint, tokenizer.vocabulary, options)
         prompter = Prompter(tokenizer, templates, fitted.context_len)
         spec = replace(_spec(checkpoint, tokenizer.vocabulary, chosen, fitted, options, machine.num_cores), adapters=adapters)

@@ -18,11 +18,12 @@ from publican.hardware.plan import Devices, beside
 from publican.hardware.sizes import GIB, MIB
 from publican.host import draft as drafts
 from publican.host.asked_options import with_asked
-from publican.host.draft import Draft, check_tokens
+from publican.host.draft import check_tokens
 from publican.host.guessing import has_draft, max_drafting, max_guessing
 from publican.host.in_process import ThreadPort
 from publican.host.library import ModelLibrary
 from publican.host.options import LoadOptions
+from publican.store.catalogue import StoredModel
 from tests.executors.native import tiny
 from tests.host.tokenizer import folders
 
@@ -42,7 +43,8 @@ def checked(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
             vocabulary = Vocabulary(theirs)
 
         monkeypatch.setattr(drafts, "load_tokenizer", lambda checkpoint: Tokenizer)
-        check_tokens("large", Vocabulary(ours), Draft("small", None, None, None))
+        monkeypatch.setattr(drafts, "open_checkpoint", lambda path: None)
+        check_tokens("large", Vocabulary(ours), StoredModel("small", Path(), "gguf", 0, 0.0))
 
     return check
 
@@ -132,6 +134,16 @@ def test_a_draft_of_another_family_is_refused(folder):
         opened(folder, replace(OPTIONS, draft_model="other"))
     with pytest.raises(ModelNotFound):
         opened(folder, replace(OPTIONS, draft_model="nowhere"))
+
+
+def test_the_owners_draft_is_left_out_where_another_model_does_not_suit_it(folder):
+    models = library(folder, replace(OPTIONS, context_len=64))
+    asyncio.run(models.open("large", {}))
+    assert models.last_opened.spec.draft is not None
+    asyncio.run(models.open("other", {}))
+    assert models.last_opened.spec.draft is None
+    with pytest.raises(UnsupportedModel, match="large does not have the tokens of other"):
+        asyncio.run(models.open("other", {"draft_model": "large"}))
 
 
 @pytest.mark.parametrize("speculate", ["ngram", "off"])
