@@ -43,7 +43,7 @@ def _table(models: tuple[StoredModel, ...]) -> Table:
     table.add_column("newest file")
     table.add_column("from", overflow="fold")
     for model in models:
-        took = "(a link)" if model.path.is_symlink() else size(disk_bytes(model))
+        took = "(a link)" if model.link is not None else size(disk_bytes(model))
         name = escape(printable(model.name))
         table.add_row(name, _format(model), took, day(model.modified_s), escape(printable(_origin(model))))
     return table

@@ -33,6 +33,7 @@ class StoredModel:
         path: what `open_checkpoint` takes.
         num_bytes: on disk, all its files together.
         modified_s: the newest file's time, Unix seconds.
+        link: the symbolic link through which it is found: the file or folder itself, or a folder above it; None without.
     """
 
     name: str
@@ -40,6 +41,7 @@ class StoredModel:
     format: Literal["gguf", "safetensors"]
     num_bytes: int
     modified_s: float
+    link: Path | None = None
 
 
 def list_models(folder: Path) -> tuple[StoredModel, ...]:
@@ -59,7 +61,7 @@ def find_model(name: str, folder: Path, allow_path: bool = False) -> StoredModel
     """
     models = list_models(folder)
     if allow_path and (path := expanded(name)).exists():
-        return next((model for model in models if model.path == path), None) or _stored(path, model_name(path))
+        return next((model for model in models if model.path == path), None) or _stored(path, model_name(path), path.parent)
     wanted = _key(name)
     for matches in (
         [model for model in models if model.name == name],
@@ -84,6 +86,13 @@ def model_files(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(file for file in path.parent.iterdir() if part.fullmatch(file.name) and file.is_file()))
 
 
+def link_to(path: Path, folder: Path) -> Path | None:
+    """The first symbolic link on the way from `folder` to `path`, which lies below it; None if all is really there."""
+    parts = path.relative_to(folder).parts
+    steps = (folder.joinpath(*parts[: i + 1]) for i in range(len(parts)))
+    return next((step for step in steps if step.is_symlink()), None)
+
+
 def _walk(folder: Path, root: Path, depth: int) -> Iterator[StoredModel]:
     try:
         here = list(_models_in(folder, root))
@@ -100,9 +109,9 @@ def _models_in(folder: Path, root: Path) -> Iterator[StoredModel]:
     """Those of `folder` itself."""
     ggufs = gguf_files(folder)
     if folder != root and (folder / CONFIG).is_file() and any(folder.glob("*.safetensors")):
-        yield _stored(folder, folder.relative_to(root).as_posix())
+        yield _stored(folder, folder.relative_to(root).as_posix(), root)
     for path in ggufs:
-        yield _stored(path, (folder.relative_to(root) / model_name(path)).as_posix())
+        yield _stored(path, (folder.relative_to(root) / model_name(path)).as_posix(), root)
 
 
 def _leads_back(child: Path, folder: Path) -> bool:
@@ -110,14 +119,14 @@ def _leads_back(child: Path, folder: Path) -> bool:
     return child.is_symlink() and folder.resolve().is_relative_to(child.resolve())
 
 
-def _stored(path: Path, name: str) -> StoredModel:
+def _stored(path: Path, name: str, root: Path) -> StoredModel:
     stats = []
     for file in model_files(path):
         with contextlib.suppress(FileNotFoundError):  # whoever pulls into the folder moves files about
             stats.append(file.stat())
     newest = max((stat.st_mtime for stat in stats), default=0.0)
     kind: Literal["gguf", "safetensors"] = "safetensors" if path.is_dir() else "gguf"
-    return StoredModel(name, path, kind, sum(stat.st_size for stat in stats), newest)
+    return StoredModel(name, path, kind, sum(stat.st_size for stat in stats), newest, link_to(path, root))
 
 
 def _key(name: str) -> str:

@@ -11,11 +11,13 @@ from publican.store.catalogue import StoredModel, model_files
 from publican.store.pull.bring import STAGING
 
 _BLOCK_BYTES = 512
+_ENDINGS = (".part", ".journal")
+"""Of files on their way. Whatever else lies beside them is not ours: the folder may be a link to anywhere."""
 
 
 def disk_bytes(model: StoredModel) -> int:
-    """What deleting `model` would free: nothing for a link."""
-    if model.path.is_symlink():
+    """What deleting `model` would free: nothing for one that is found through a link."""
+    if model.link is not None:
         return 0
     return sum(_allocated(file) for file in model_files(model.path) if not file.is_symlink())
 
@@ -51,7 +53,7 @@ def free_bytes(models: Path) -> int:
 
 def _staged(models: Path) -> list[Path]:
     folder = models / STAGING
-    return [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    return [path for path in folder.iterdir() if path.suffix in _ENDINGS and path.is_file()] if folder.is_dir() else []
 
 
 def _allocated(path: Path) -> int:

@@ -134,8 +134,13 @@ def _from_json(data: Mapping[str, Any]) -> Manifest:
         endpoint=_text(data, "endpoint"),
         licence=_text(data, "licence"),
         base_models=tuple(item for item in base if isinstance(item, str)) if isinstance(base, list) else (),
-        files={name: _file(entry) for name, entry in data["files"].items() if name == Path(name).name},
+        files={name: _file(entry) for name, entry in data["files"].items() if _is_name(name)},
     )
+
+
+def _is_name(name: str) -> bool:
+    """Of a file in the manifest's own folder."""
+    return name == Path(name).name and name not in ("", "..") and "\0" not in name
 
 
 def _file(entry: Any) -> ManifestFile:

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from publican.core.errors import InvalidParameter, ModelFileError, Unsupported
-from publican.store.catalogue import MAX_DEPTH, StoredModel, model_files
+from publican.store.catalogue import MAX_DEPTH, StoredModel, link_to, list_models, model_files
 from publican.store.checkpoint import gguf_files
 from publican.store.gguf_parts import split_name
 from publican.store.manifest import MANIFEST, read_manifest, write_manifest
@@ -18,32 +18,53 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _LONGEST_NAME = 200
 
 
-def remove_model(model: StoredModel, folder: Path) -> None:
-    """Delete the files of `model`, and the folders below `folder` that this leaves empty. A link goes, what it leads to stays.
+def remove_model(model: StoredModel, folder: Path, with_others: bool = False) -> None:
+    """Delete the files of `model`, and the folders below `folder` that this leaves empty.
+
+    Of a model that is found through a link only the link goes; what it leads to stays as it is. Where other models are found
+    through the same link, they are not seen any more either, so that needs `with_others`.
 
     Raises:
-        Unsupported: it does not lie in `folder`.
+        Unsupported: it does not lie in `folder`, or its link is that of others too.
         ModelFileError: the disk refuses.
     """
-    if not model.path.is_relative_to(folder):
+    if not model.path.is_relative_to(folder) or ".." in model.path.relative_to(folder).parts:
         raise Unsupported(f"{model.name} does not lie in the models folder; delete its files by hand.")
+    link = link_to(model.path, folder)
+    others = behind_link(model, folder)
+    if others and not with_others:
+        names = ", ".join(other.name for other in others[:4])
+        raise Unsupported(f"{model.name} is found through a link, as {names} too; remove {link} by hand to be rid of all.")
     try:
-        if model.path.is_symlink():
-            model.path.unlink()
+        if link is not None and (link != model.path or link.is_dir()):
+            link.unlink()
         elif model.path.is_dir():
             _remove_folder(model.path)
         else:
-            files = model_files(model.path)
-            for file in files:
-                file.unlink()
-            _forget(model.path.parent, {file.name for file in files})
+            _remove_files(model.path)
     except OSError as error:
-        raise ModelFileError(f"{model.name} cannot be deleted: {error.strerror}.") from None
-    parent = model.path.parent
+        raise ModelFileError(f"{model.name} cannot be deleted: {error.strerror or error}.") from None
+    parent = (link or model.path).parent
     with contextlib.suppress(OSError):  # not empty
         while parent != folder:
             parent.rmdir()
             parent = parent.parent
+
+
+def behind_link(model: StoredModel, folder: Path) -> tuple[StoredModel, ...]:
+    """The other models that are found through the linked folder through which `model` is; none without such a link."""
+    link = link_to(model.path, folder)
+    if link is None or not link.is_dir():
+        return ()
+    return tuple(other for other in list_models(folder) if other.link == link and other.path != model.path)
+
+
+def _remove_files(path: Path) -> None:
+    """A GGUF model: its file or parts, of which one that is a link goes alone."""
+    files = model_files(path)
+    for file in files:
+        file.unlink()
+    _forget(path.parent, {file.name for file in files})
 
 
 def _remove_folder(folder: Path) -> None:

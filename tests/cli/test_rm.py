@@ -43,3 +43,27 @@ def test_unfinished_downloads(models: Path, tmp_path: Path) -> None:
     (models / ".pulling" / "x.part").write_bytes(b"\1" * (1 << 20))
     assert "1.0 MB are free again" in invoke("rm", None, tmp_path, "--unfinished", "-y").output
     assert not (models / ".pulling").exists()
+
+
+def test_of_a_linked_folder_the_link_goes_and_that_is_said(models: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk2"
+    disk.mkdir()
+    for name in ("three", "four"):
+        (disk / f"{name}.gguf").write_bytes(b"x" * 5_000)
+    (models / "far").symlink_to(disk)
+    with pytest.raises(SettingsError, match=r"only the link .*/far, through which far/four is found too"):
+        invoke("rm", None, tmp_path, "three")
+    said = invoke("rm", None, tmp_path, "three", "four", "three", "one", "--yes").output
+    assert f"far/three is gone: the link {models / 'far'} was removed, and {disk} is as it was." in said
+    assert "far/four is gone from the list with its link." in said
+    assert sorted(path.name for path in disk.iterdir()) == ["four.gguf", "three.gguf"]
+    assert [path.name for path in models.iterdir()] == ["two.gguf"]
+
+
+def test_unfinished_downloads_are_all_that_is_forgotten(models: Path, tmp_path: Path) -> None:
+    letters = tmp_path / "letters"
+    letters.mkdir()
+    (letters / "dear.txt").write_text("x")
+    (models / ".pulling").symlink_to(letters)
+    invoke("rm", None, tmp_path, "--unfinished", "-y")
+    assert (letters / "dear.txt").exists()

@@ -36,7 +36,7 @@ def test_there_and_back(tmp_path: Path) -> None:
 
 
 def test_names_that_lead_elsewhere_are_not_taken(tmp_path: Path) -> None:
-    write_manifest(tmp_path, WHOLE.with_files({"../evil": FILE, "/etc/passwd": FILE}))
+    write_manifest(tmp_path, WHOLE.with_files(dict.fromkeys(("../evil", "/etc/passwd", "..", ".", "", "a\0b"), FILE)))
     assert set(read_manifest(tmp_path).files) == {"m.gguf", "c.json"}
 
 

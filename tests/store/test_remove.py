@@ -8,8 +8,8 @@ import pytest
 
 from publican.core.errors import InvalidParameter, Unsupported
 from publican.store.catalogue import StoredModel, find_model, list_models
-from publican.store.manifest import Manifest, ManifestFile, read_manifest, write_manifest
-from publican.store.remove import link_model, remove_model
+from publican.store.manifest import MANIFEST, Manifest, ManifestFile, read_manifest, write_manifest
+from publican.store.remove import behind_link, link_model, remove_model
 
 
 def put(path: Path) -> Path:
@@ -97,3 +97,80 @@ def test_names_that_are_none(folder: Path, new: str) -> None:
 def test_a_split_model_has_one_name(folder: Path) -> None:
     with pytest.raises(Unsupported):
         link_model(find_model("org/big", folder), folder, "big")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """Models outside the models folder."""
+    put(tmp_path / "disk2" / "a.gguf")
+    put(tmp_path / "disk2" / "sub" / "b.gguf")
+    put(tmp_path / "disk2" / "hf" / "config.json")
+    put(tmp_path / "disk2" / "hf" / "model.safetensors")
+    return tmp_path / "disk2"
+
+
+def everything(root: Path) -> set[Path]:
+    return set(root.rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["far/a", "far/sub/b", "far/hf"])
+def test_of_a_linked_folder_only_the_link_goes(folder: Path, elsewhere: Path, name: str) -> None:
+    before, there = names(folder), everything(elsewhere)
+    (folder / "far").symlink_to(elsewhere)
+    model = find_model(name, folder)
+    assert model.link == folder / "far"
+    assert {other.name for other in behind_link(model, folder)} == {"far/a", "far/sub/b", "far/hf"} - {name}
+    with pytest.raises(Unsupported, match="by hand"):
+        remove_model(model, folder)
+    remove_model(model, folder, with_others=True)
+    assert names(folder) == before
+    assert everything(elsewhere) == there
+    assert not (folder / "far").is_symlink()
+
+
+def test_a_linked_folder_of_one_model_in_a_folder_of_links(folder: Path, elsewhere: Path) -> None:
+    there = everything(elsewhere)
+    (folder / "links").mkdir()
+    (folder / "links" / "one").symlink_to(elsewhere / "sub")
+    remove_model(find_model("links/one/b", folder), folder)
+    assert everything(elsewhere) == there
+    assert not (folder / "links").exists()
+
+
+def test_links_inside_a_folder_model_and_links_that_are_parts(folder: Path, elsewhere: Path) -> None:
+    for part in (1, 2):
+        put(elsewhere / f"split-0000{part}-of-00002.gguf")
+        (folder / f"split-0000{part}-of-00002.gguf").symlink_to(elsewhere / f"split-0000{part}-of-00002.gguf")
+    (folder / "hf" / "model-2.safetensors").symlink_to(elsewhere / "hf" / "model.safetensors")
+    (folder / "hf" / "sub").symlink_to(elsewhere / "sub")
+    there = everything(elsewhere)
+    remove_model(find_model("split", folder), folder)
+    assert not list(folder.glob("split*"))
+    remove_model(find_model("hf", folder), folder)
+    assert everything(elsewhere) == there
+    assert "hf" not in names(folder)
+
+
+def test_a_linked_manifest_is_not_written_through(folder: Path, elsewhere: Path) -> None:
+    put(folder / "org" / "repo" / "three.gguf")
+    entry = ManifestFile("x", 1, None)
+    write_manifest(elsewhere, Manifest("org/repo", "", files={"two.gguf": entry, "three.gguf": entry}))
+    text = (elsewhere / MANIFEST).read_text()
+    (folder / "org" / "repo" / MANIFEST).symlink_to(elsewhere / MANIFEST)
+    remove_model(find_model("org/repo/two", folder), folder)
+    remove_model(find_model("org/repo/three", folder), folder)
+    assert (elsewhere / MANIFEST).read_text() == text
+    assert not (folder / "org" / "repo").exists()
+
+
+def test_a_models_folder_that_is_a_link_itself_is_as_any(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    remove_model(find_model("one", tmp_path / "link"), tmp_path / "link")
+    assert "one" not in names(folder)
+
+
+def test_a_path_that_leads_out_is_not_ours_to_delete(folder: Path, elsewhere: Path) -> None:
+    path = folder / ".." / elsewhere.name / "a.gguf"
+    with pytest.raises(Unsupported, match="by hand"):
+        remove_model(StoredModel("a", path, "gguf", 1, 0.0), folder)
+    assert path.exists()
