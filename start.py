@@ -18,6 +18,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 OLDEST = (3, 11)
+PATIENCE_S = 60.0
+"""With a driver that does not answer."""
 
 COMMANDS = ("serve", "chat", "pull", "show", "list", "verify", "rm", "fit", "config", "bench")
 
@@ -70,11 +72,33 @@ def main() -> int:
     return run([str(python), "-m", "publican", *rest])
 
 
-def has_nvidia_driver() -> bool:
-    """Whether an NVIDIA driver is there; a card without its driver is of no use to torch."""
-    if shutil.which("nvidia-smi"):
-        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False).stdout.startswith(b"GPU")
-    return Path("/proc/driver/nvidia/version").exists()
+def has_nvidia_driver(patience_s: float = PATIENCE_S) -> bool:
+    """Whether an NVIDIA driver is there; a card without its driver, or whose driver hangs, is of no use to torch."""
+    if not shutil.which("nvidia-smi"):
+        return Path("/proc/driver/nvidia/version").exists()
+    try:
+        process = subprocess.Popen(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError as error:
+        say(f"nvidia-smi cannot be started ({error.strerror}), so this goes on as without an NVIDIA card")
+        return False
+    try:
+        return listed(process, patience_s).startswith(b"GPU")
+    except subprocess.TimeoutExpired:
+        process.kill()  # and not waited for: whoever hangs in a driver does not die of this
+        say(
+            f"nvidia-smi did not answer in {patience_s:.0f} s, so this goes on as without an NVIDIA card; "
+            "when it answers again (a restart of the machine mostly helps), start publican again"
+        )
+        return False
+
+
+def listed(process: subprocess.Popen[bytes], patience_s: float) -> bytes:
+    """What nvidia-smi prints. Cards that slept may take half a minute to wake up, and the newcomer hears of it."""
+    try:
+        return process.communicate(timeout=min(5.0, patience_s))[0]
+    except subprocess.TimeoutExpired:
+        say("waiting for nvidia-smi, which looks for NVIDIA cards")
+    return process.communicate(timeout=max(0.0, patience_s - 5.0))[0]
 
 
 def install(folder: Path, extras: list[str], anew: bool) -> Path:

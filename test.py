@@ -17,6 +17,8 @@ from pathlib import Path
 import start
 
 VENV = start.HERE / ".venv-test"
+LIMIT_S = 5_400.0
+"""Of one step. The longest takes ten minutes on two cores: what is not done by then hangs, and must not hang for ever."""
 
 
 def main() -> int:
@@ -74,7 +76,11 @@ def checks(python: Path) -> list[list[str]]:
 def passes(step: list[str]) -> bool:
     print(f"\n$ {' '.join(step)}", flush=True)
     began = time.monotonic()
-    code = subprocess.run(step, cwd=start.HERE, check=False).returncode
+    try:
+        code = subprocess.run(step, cwd=start.HERE, check=False, timeout=LIMIT_S).returncode
+    except subprocess.TimeoutExpired:
+        print(f"stopped: not done after {LIMIT_S / 60:.0f} minutes", flush=True)
+        return False
     print(f"{'ok' if code == 0 else f'exit status {code}'}, {time.monotonic() - began:.0f} s", flush=True)
     return code == 0
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,60 @@ def test_ctrl_c_in_mid_installation_is_no_traceback(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(start.sys, "argv", ["start.py", "--cpu-only"])
     assert start.main() == 130
     assert "start again" in capsys.readouterr().out
+
+
+def an_nvidia_smi(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "nvidia-smi"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for nvidia-smi")
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("echo 'GPU 0: a card'", True), ("echo 'No devices were found'", False), ("echo failed >&2; exit 9", False)],
+)
+def test_a_card_is_seen_where_its_driver_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, said: bool
+) -> None:
+    an_nvidia_smi(tmp_path, script, monkeypatch)
+    assert start.has_nvidia_driver() is said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for nvidia-smi")
+def test_a_driver_that_hangs_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    an_nvidia_smi(tmp_path, "exec sleep 60", monkeypatch)
+    processes = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        start.subprocess, "Popen", lambda *args, **named: processes.append(popen(*args, **named)) or processes[0]
+    )
+    began = time.monotonic()
+    assert not start.has_nvidia_driver(patience_s=0.2)
+    assert time.monotonic() - began < 20
+    assert "as without an NVIDIA card" in capsys.readouterr().out
+    processes[0].communicate(timeout=30)  # it was killed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the rights of a file")
+def test_an_nvidia_smi_that_cannot_be_started_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    an_nvidia_smi(tmp_path, "", monkeypatch)
+    (tmp_path / "nvidia-smi").write_bytes(b"\x7fELF, but not for this machine")
+    assert not start.has_nvidia_driver()
+    assert "cannot be started" in capsys.readouterr().out
+
+
+def test_a_step_of_the_tests_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = importlib.util.spec_from_file_location("publican_test_script", start.HERE / "test.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "LIMIT_S", 0.3)
+    assert not script.passes([sys.executable, "-c", "import time; time.sleep(60)"])
+    assert "stopped" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from publican.hardware.nvml import Gpu, Nvml, load_nvml, read_gpus
+from publican.hardware.nvml import Gpu, Nvml, load_nvml, read_gpus_in_time
 from publican.hardware.sizes import shown
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -46,7 +46,7 @@ def read_machine(cgroup: Path = _CGROUP, nvml: Nvml | None = None, visible: str 
     limit = _number(cgroup / "memory.max")
     if limit is not None and limit < total:
         total, available = limit, min(available, max(0, limit - _used_bytes(cgroup)))
-    gpus = read_gpus(nvml, (total, available), visible)
+    gpus = read_gpus_in_time(nvml, (total, available), visible)
     return Machine(_num_cores(cgroup), total, available, gpus.found, gpus.note)
 
 

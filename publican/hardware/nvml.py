@@ -1,11 +1,12 @@
 """GPUs as NVIDIA's management library sees them: how much memory each has, how much is free, and who has the rest.
 
 The binding (`nvidia-ml-py`) is optional and the driver may be missing: then there are no GPUs, and a note says why. Only
-reads; blocks for milliseconds, or up to a second where the driver has to wake up. Called on any thread but the event loop's.
+reads; blocks for milliseconds, or some seconds where the driver has to wake up. Called on any thread but the event loop's.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from typing import Any
 
 Nvml = Any
 """The module `pynvml`, or something with the same functions."""
+PATIENCE_S = 60.0
+"""With a driver that does not answer: cards that slept may take half a minute to wake up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,30 @@ def read_gpus(nvml: Nvml | None, ram: tuple[int, int], visible: str | None = Non
         roomiest = max(slices, key=lambda gpu: gpu.free_bytes)
         return Gpus((roomiest,), f"A card is divided (MIG), and one slice is all that a process can use: {roomiest.name}.")
     return Gpus(tuple(gpus))
+
+
+def read_gpus_in_time(
+    nvml: Nvml | None, ram: tuple[int, int], visible: str | None = None, patience_s: float = PATIENCE_S
+) -> Gpus:
+    """`read_gpus`, but a driver that hangs counts as none: the thread that asked it is then left behind."""
+    found: list[Gpus | Exception] = []
+
+    def read() -> None:
+        try:
+            found.append(read_gpus(nvml, ram, visible))
+        except Exception as error:  # noqa: BLE001  # belongs to whoever waits below
+            found.append(error)
+
+    thread = threading.Thread(target=read, name="nvml", daemon=True)
+    thread.start()
+    thread.join(patience_s)
+    if not found:
+        return Gpus(
+            note=f"The NVIDIA driver did not answer in {patience_s:.0f} s, so its GPUs are left alone; restart the machine."
+        )
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
 
 
 def free_bytes(nvml: Nvml | None) -> int:

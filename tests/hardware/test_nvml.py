@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pynvml
 import pytest
 
-from publican.hardware.nvml import free_bytes, load_nvml, read_gpus
+from publican.hardware.nvml import free_bytes, load_nvml, read_gpus, read_gpus_in_time
 from publican.hardware.sizes import GIB
 from tests.hardware.fake_nvml import Card, FakeNvml
 
@@ -89,3 +91,31 @@ def test_the_real_binding_here():
     """With a driver there are cards, without one there is a reason; nothing is raised either way."""
     gpus = read_gpus(pynvml, RAM)
     assert gpus.found or gpus.note
+
+
+class Hung(FakeNvml):
+    """A driver that never comes back; the test lets it go at its end."""
+
+    def __init__(self) -> None:
+        super().__init__(Card())
+        self.let_go = threading.Event()
+
+    def nvmlInit(self) -> None:
+        self.let_go.wait(60)
+        raise self.NVMLError("at last")
+
+
+def test_a_driver_that_hangs_counts_as_none() -> None:
+    nvml = Hung()
+    gpus = read_gpus_in_time(nvml, RAM, patience_s=0.05)
+    nvml.let_go.set()
+    assert not gpus.found
+    assert "did not answer" in gpus.note
+
+
+def test_in_time_it_is_as_without_a_limit() -> None:
+    nvml = FakeNvml(Card(uuid="GPU-aaaa"), Card(uuid="GPU-bbbb"))
+    assert read_gpus_in_time(nvml, RAM, "1") == read_gpus(nvml, RAM, "1")
+    assert "CUDA_VISIBLE_DEVICES" in read_gpus_in_time(nvml, RAM, "").note
+    with pytest.raises(TypeError):
+        read_gpus_in_time(FakeNvml(Card(total="much")), RAM)  # type: ignore[arg-type]  # what is our mistake is not hidden
