@@ -28,7 +28,8 @@ class ModelCard:
     """A model as callers may know it. Cheap to make: what is in the model's files is `ModelInfo`.
 
     `num_bytes` is the size of its files, 0 where nobody knows. `sampling` is what `ModelInfo.sampling` is, of a loaded model.
-    `adapters` are the names of those that were loaded with it, each of which may be asked for in its place.
+    `adapters` are the names of those that were loaded with it, each of which may be asked for in its place. Of a loaded model,
+    `writes` is whether it answers with text, and `embeds` whether it makes vectors.
     """
 
     name: str
@@ -39,6 +40,8 @@ class ModelCard:
     num_bytes: int = 0
     sampling: Mapping[str, Any] = field(default_factory=dict)
     adapters: tuple[str, ...] = ()
+    writes: bool = True
+    embeds: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class ModelInfo:
         templates: the names of all that a request may ask for.
         bos, eos: the texts of the tokens that templates call so; empty for none.
         infill: None for a model that was not taught to fill holes.
+        for_vectors: it was made to turn texts into vectors, whatever else could be had of it.
         sampling: the sampling parameters it is best asked with, canonical names and values: what its makers recommend, under
             what its owner has set. A request is read over them (`core.sampling.wire.sampling_params`, `model_defaults`).
         metadata: single values of the files' own header, by the files' own names. No lists: a vocabulary is long.
@@ -52,5 +53,6 @@ class ModelInfo:
     bos: str = ""
     eos: str = ""
     infill: InfillTokens | None = None
+    for_vectors: bool = False
     sampling: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
