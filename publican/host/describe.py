@@ -37,8 +37,9 @@ def describe(
     vocabulary: Vocabulary,
     templates: ChatTemplates,
     sampling: Mapping[str, Any] = MappingProxyType({}),
+    for_vectors: bool = False,
 ) -> ModelInfo:
-    """Everything about it that does not need it loaded. `sampling`: see `ModelInfo`."""
+    """Everything about it that does not need it loaded. `sampling` and `for_vectors`: see `ModelInfo`."""
     spec = checkpoint.spec
     key = "general.architecture" if checkpoint.format == "gguf" else "model_type"
     return ModelInfo(
@@ -58,6 +59,7 @@ def describe(
         eos=templates.eos,
         sampling=dict(sampling),
         infill=_infill(checkpoint.metadata, vocabulary),
+        for_vectors=for_vectors,
         metadata=_single_values(checkpoint.metadata),
     )
 

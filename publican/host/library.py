@@ -191,7 +191,7 @@ class ModelLibrary:
         tokenizer = load_tokenizer(checkpoint)
         drafting = self._draft_for(stored, tokenizer.vocabulary, options)
         model, here = with_adapters(shape_model(checkpoint), adapters), available(checkpoint, machine)
-        is_encoder = checkpoint.format == "gguf" and is_gguf_encoder(checkpoint.metadata)
+        is_encoder = _is_encoder(checkpoint)
         if is_encoder:  # it has no positions beyond those that it was made with
             options = replace(options, context_len=min(options.context_len or model.spec.context_len, model.spec.context_len))
         draft: Draft | None = None
@@ -208,9 +208,9 @@ class ModelLibrary:
             max_tokens = max_drafting(chosen.backend)
             spec = replace(spec, draft=draft_spec(spec, draft), planned_bytes=planned, max_guessing=max_tokens)
         self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec, draft)
-        info = describe(stored, checkpoint, tokenizer.vocabulary, templates, sampling)
-        description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
         vectors = vector_style(checkpoint, is_encoder)
+        info = describe(stored, checkpoint, tokenizer.vocabulary, templates, sampling, vectors.meant)
+        description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
         self._newest = LoadedModel(description, spec, prompter, self._make_port, self._max_waiting, vectors)
         return self._newest
 
@@ -251,4 +251,9 @@ def _describe(stored: StoredModel, options: LoadOptions) -> ModelInfo:
     checkpoint = open_checkpoint(stored.path)
     vocabulary = load_tokenizer(checkpoint).vocabulary
     sampling, templates = _asking(checkpoint, vocabulary, options)
-    return describe(stored, checkpoint, vocabulary, templates, sampling)
+    for_vectors = vector_style(checkpoint, _is_encoder(checkpoint)).meant
+    return describe(stored, checkpoint, vocabulary, templates, sampling, for_vectors)
+
+
+def _is_encoder(checkpoint: Checkpoint) -> bool:
+    return checkpoint.format == "gguf" and is_gguf_encoder(checkpoint.metadata)

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from publican.core.backend import Embeddings, EventStream, ModelCard, Progress, Status, no_progress
 from publican.core.errors import EngineError, InvalidParameter, Overloaded, PublicanError, Unsupported, WorkerDied
@@ -278,10 +279,30 @@ class LoadedModel:
 
     @property
     def card(self) -> ModelCard:
-        details = {"loader": self.description.loader, "device": self.ready.info.device if self.ready else ""}
-        name, created_s, info = self.description.name, self.description.created_s, self.description.info
-        num_bytes, sampling = (info.num_bytes, info.sampling) if info else (0, {})
-        return ModelCard(name, self.spec.context_len, True, created_s, details, num_bytes, sampling, self.adapters)
+        info, ready = self.description.info, self.ready
+        return ModelCard(
+            name=self.description.name,
+            context_len=self.spec.context_len,
+            loaded=True,
+            created_s=self.description.created_s,
+            details={"loader": self.description.loader, "device": ready.info.device if ready else "", **self._runs_with()},
+            num_bytes=info.num_bytes if info else 0,
+            sampling=info.sampling if info else {},
+            adapters=self.adapters,
+            writes=not self._vectors.only,
+            embeds=ready is not None and ready.info.hidden_size > 0,
+        )
+
+    def _runs_with(self) -> dict[str, Any]:
+        """What was decided about its memory, for whoever describes it: tokens of all conversations, how keys and values are
+        kept, tokens in a step, the model that guesses for it."""
+        draft = self.spec.draft.checkpoint if self.spec.draft is not None else None
+        return {
+            "cache_len": self.spec.num_tokens,
+            "cache_type": self.spec.kv_type,
+            "chunk_len": self.spec.max_batch_tokens,
+            "draft": draft.name if draft is not None else "",
+        }
 
     @property
     def status(self) -> Status:

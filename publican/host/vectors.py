@@ -31,11 +31,13 @@ class VectorStyle:
             says more than the state from which such a model would have guessed the next token.
         end: a token that its makers put behind every text; None for none.
         only: it makes vectors and writes no text.
+        meant: its makers said how its vectors are made, so they are what it is for.
     """
 
     pooling: Pooling = "mean"
     end: TokenId | None = None
     only: bool = False
+    meant: bool = False
 
     def fitting(self, tokens: tuple[TokenId, ...], context_len: int, truncate: bool) -> tuple[TokenId, ...]:
         """`tokens`, with the end behind them.
@@ -57,14 +59,15 @@ class VectorStyle:
 
 def vector_style(checkpoint: Checkpoint, is_encoder: bool) -> VectorStyle:
     """How the model in `checkpoint` makes vectors. Reads a small file beside it if it is a folder."""
-    if checkpoint.format == "gguf":
-        return VectorStyle(_pooling_of_gguf(checkpoint.metadata), _end_of_gguf(checkpoint.metadata), is_encoder)
-    return VectorStyle(_pooling_of_folder(checkpoint.path), None, is_encoder)
+    is_gguf = checkpoint.format == "gguf"
+    pooling = _pooling_of_gguf(checkpoint.metadata) if is_gguf else _pooling_of_folder(checkpoint.path)
+    end = _end_of_gguf(checkpoint.metadata) if is_gguf else None
+    return VectorStyle(pooling or "mean", end, is_encoder, meant=is_encoder or pooling is not None)
 
 
-def _pooling_of_gguf(metadata: Mapping[str, Any]) -> Pooling:
+def _pooling_of_gguf(metadata: Mapping[str, Any]) -> Pooling | None:
     said = metadata.get(f"{metadata.get('general.architecture')}.pooling_type")
-    return _GGUF_POOLINGS.get(said, "mean") if isinstance(said, int) else "mean"
+    return _GGUF_POOLINGS.get(said) if isinstance(said, int) else None
 
 
 def _end_of_gguf(metadata: Mapping[str, Any]) -> TokenId | None:
@@ -78,11 +81,11 @@ def _end_of_gguf(metadata: Mapping[str, Any]) -> TokenId | None:
     return TokenId(token) if wanted is True and type(token) is int else None
 
 
-def _pooling_of_folder(folder: Path) -> Pooling:
+def _pooling_of_folder(folder: Path) -> Pooling | None:
     try:
         with open(folder / _HF_POOLING_FILE, "rb") as file:
             said = json.loads(file.read(_MAX_BYTES))
     except (OSError, ValueError, RecursionError):
-        return "mean"
+        return None
     modes = said if isinstance(said, dict) else {}
-    return next((pooling for key, pooling in _HF_POOLINGS if modes.get(key) is True), "mean")
+    return next((pooling for key, pooling in _HF_POOLINGS if modes.get(key) is True), None)

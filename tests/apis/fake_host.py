@@ -105,7 +105,7 @@ class ScriptedHost:
     """Follows core.backend.Host. Text tokenises to one token per character."""
 
     script: Script = lambda request: answer(request, ["Hello", " world", "!"])
-    cards: tuple[ModelCard, ...] = (ModelCard("tiny", 2_048, True, 1_700_000_000, {"loader": "fake"}, 1_000_000),)
+    cards: tuple[ModelCard, ...] = (ModelCard("tiny", 2_048, True, 1_700_000_000, {"loader": "fake"}, 1_000_000, embeds=True),)
     refusal: Exception | None = None
     accept_s: float = 0.0
     load_s: float = 0.0

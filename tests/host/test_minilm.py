@@ -62,7 +62,8 @@ async def _vectors(folder: Path, model: Path, models_folder: Path) -> None:
     (models_folder / "minilm.gguf").symlink_to(model)
     card = await host.load("minilm", {})
     try:
-        assert card.context_len == 512
+        assert (card.context_len, card.writes, card.embeds) == (512, False, True)
+        assert (await host.describe()).for_vectors
         made = await host.embed(tuple(TextPrompt(text) for text in TEXTS))
         expected, num_tokens = in_transformers(folder)
         assert made.num_tokens == num_tokens

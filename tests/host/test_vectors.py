@@ -22,7 +22,9 @@ def gguf(**metadata: Any) -> VectorStyle:
 
 @pytest.mark.parametrize(("said", "pooling"), [(1, "mean"), (2, "cls"), (3, "last"), (0, "mean"), (77, "mean"), ("x", "mean")])
 def test_a_gguf_says_how(said: object, pooling: str) -> None:
-    assert gguf(**{"qwen3.pooling_type": said}).pooling == pooling
+    style = gguf(**{"qwen3.pooling_type": said})
+    assert (style.pooling, style.meant) == (pooling, said in (1, 2, 3))
+    assert not style.only
 
 
 def test_the_token_behind_a_text() -> None:
@@ -50,7 +52,8 @@ def test_a_folder_says_how(tmp_path: Path, text: str | None, pooling: str) -> No
     if text is not None:
         (tmp_path / "1_Pooling").mkdir()
         (tmp_path / "1_Pooling" / "config.json").write_text(text)
-    assert vector_style(Checkpoint("m", tmp_path, "safetensors", None, {}), False).pooling == pooling
+    style = vector_style(Checkpoint("m", tmp_path, "safetensors", None, {}), False)
+    assert (style.pooling, style.meant) == (pooling, text is not None and text.startswith("{"))
 
 
 def test_too_long_a_text_is_cut_only_if_it_may_be_and_keeps_its_end() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from publican import __version__
 from publican.apis.kobold.translate import MAX_LENGTH, NAME
+from publican.core.backend import ModelCard
 from publican.core.parameters import wire_names
 from publican.core.sampling import SAMPLING_PARAMETERS
 from publican.core.sampling.wire import dialect_defaults
@@ -47,20 +48,22 @@ def _default(name: str) -> Any:
     return dialect_defaults(NAME).get(parameter.name, parameter.neutral)
 
 
-def version(protected: bool, guidance: bool = True) -> dict[str, Any]:
-    """GET /api/extra/version. SillyTavern compares `result`, not `version`, so it must be the name."""
-    cannot = dict.fromkeys(
-        ("txt2img", "vision", "audio", "transcribe", "multiplayer", "websearch", "tts", "embeddings", "savedata"), False
-    )
+def version(protected: bool, card: ModelCard | None) -> dict[str, Any]:
+    """GET /api/extra/version of a server with the loaded model `card`. SillyTavern compares `result`, not `version`, so it must
+    be the name."""
+    writes = card is not None and card.writes
+    cannot = dict.fromkeys(("txt2img", "vision", "audio", "transcribe", "multiplayer", "websearch", "tts"), False)
     return {
         "result": "KoboldCpp",
         "version": KOBOLDCPP_VERSION,
         "protected": protected,
-        "llm": True,
+        "llm": writes,
         **cannot,
+        "embeddings": card is not None and card.embeds,
+        "savedata": False,
         "admin": 0,
-        "guidance": guidance,
-        "jinja": True,
+        "guidance": writes,
+        "jinja": writes,
     }
 
 

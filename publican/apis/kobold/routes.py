@@ -116,7 +116,7 @@ async def load(call: Call) -> ASGIApp:
 
 
 async def version(call: Call) -> ASGIApp:
-    return _json(info.version(call.server.config.key_required))
+    return _json(info.version(call.server.config.key_required, call.loaded()))
 
 
 async def setting(call: Call) -> ASGIApp:

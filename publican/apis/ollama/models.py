@@ -75,6 +75,9 @@ def shown(info: ModelInfo) -> dict[str, Any]:
 
 
 def capabilities(info: ModelInfo) -> list[str]:
+    """Clients sort models by these, so as in Ollama one that was made for vectors is offered for nothing else."""
+    if info.for_vectors:
+        return ["embedding"]
     more = [name for name, word in _MORE.items() if word in info.chat_template]
     return ["completion", *more, *(["insert"] if info.infill is not None else [])]
 

@@ -14,6 +14,9 @@ from publican.core.errors import InvalidParameter, PublicanError
 from publican.core.model_info import ModelInfo
 from publican.core.request import ChatPrompt, Prompt, TextPrompt
 
+_CACHE_MODES = {"q8": "Q8", "q4": "Q4"}
+"""How keys and values are kept, where it is not in 16 bits or more."""
+
 
 def encode(body: Mapping[str, Any]) -> Prompt:
     """POST /v1/token/encode. Raises InvalidRequest."""
@@ -45,18 +48,19 @@ def card(model: ModelCard, parameters: Mapping[str, Any] | None = None) -> dict[
 
 def parameters(model: ModelCard, info: ModelInfo, status: Status) -> dict[str, Any]:
     """What the loaded model runs with, as far as there are words for it."""
+    draft = model.details.get("draft")
     return {
         "max_seq_len": model.context_len,
-        "cache_size": model.details.get("cache_len", model.context_len),
-        "cache_mode": str(model.details.get("cache_mode", "FP16")),
+        "cache_size": model.details.get("cache_len") or model.context_len,
+        "cache_mode": _CACHE_MODES.get(str(model.details.get("cache_type")), "FP16"),
         "rope_scale": None,
         "rope_alpha": None,
         "max_batch_size": status.num_slots or None,
-        "chunk_size": None,
+        "chunk_size": model.details.get("chunk_len"),
         "prompt_template": "from the model" if info.chat_template else None,
         "prompt_template_content": info.chat_template or None,
         "use_vision": False,
-        "draft": None,
+        "draft": card(ModelCard(draft, model.context_len, True, model.created_s)) if draft else None,
     }
 
 

@@ -62,3 +62,11 @@ def test_a_download_waits_until_the_model_is_here() -> None:
 def test_the_templates_that_a_request_may_name() -> None:
     assert ask(app_of(ScriptedHost()), "GET", "/v1/template/list").json() == {"object": "list", "data": ["chatml", "default"]}
     assert ask(app_of(ScriptedHost(cards=())), "GET", "/v1/template/list").json()["data"] == []
+
+
+def test_what_a_model_runs_with_is_what_was_decided() -> None:
+    details = {"cache_len": 8_192, "cache_type": "q8", "chunk_len": 512, "draft": "small"}
+    host = ScriptedHost(cards=(ModelCard("tiny", 2_048, True, 7, details),))
+    said = ask(app_of(host), "GET", "/v1/model").json()["parameters"]
+    assert (said["cache_size"], said["cache_mode"], said["chunk_size"]) == (8_192, "Q8", 512)
+    assert (said["draft"]["id"], said["draft"]["parameters"]) == ("small", None)
