@@ -93,7 +93,7 @@ def test_the_model_before_comes_back_as_it_was_loaded():
             await host.load("fake-slow", {})
         (card, _) = await host.models()
         assert (card.name, card.context_len) == ("fake", 512)
-        assert (card.details["cache_len"], card.details["draft"], card.embeds) == (8 * 512, "", True)
+        assert (card.details["cache_len"], card.details["draft"], card.embeds) == (8 * 2_048, "", True)
         await host.unload()
 
     run(main())
