@@ -20,6 +20,7 @@ def report_body(report: FitReport, disk_free: int | None) -> dict[str, Any]:
             "file_bytes": report.model.file_bytes,
             "bits_per_weight": round(report.bits_per_weight, 3),
             "shape_is_guessed": report.model.is_rough,
+            "is_encoder": report.model.is_encoder,
         },
         "engine": report.engine,
         "fits": report.fits,
@@ -48,7 +49,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
     return {
         "context": plan.load.context_len,
         "users": plan.load.num_users,
-        "kv_type": plan.load.kv_type,
+        "kv_type": plan.load.kv_type if plan.needs.kv_bytes else None,
         "fits": plan.fits,
         "total_bytes": plan.total_bytes,
         "missing_bytes": plan.missing_bytes,

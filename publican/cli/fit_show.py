@@ -39,7 +39,8 @@ def print_report(report: FitReport, disk_free: int | None, console: Console) -> 
     _print_devices(report.plan, console)
     if report.decisions:
         _print_decisions(report, console)
-    _print_limits(report, console)
+    if report.limits:
+        _print_limits(report, console)
     if disk_free is not None:
         enough = "[green]enough[/]" if disk_free >= report.disk_bytes else "[red]not enough[/]"
         console.print(f"disk: {shown(report.disk_bytes)} to download, {shown(disk_free)} free, {enough}")
@@ -57,6 +58,8 @@ def _headline(report: FitReport) -> str:
     load = report.wanted.load
     people = "1 user" if load.num_users == 1 else f"{load.num_users} users"
     wish = f"{load.context_len:,} tokens for {people}, {load.kv_type}"
+    if report.model.is_encoder:
+        wish = f"texts of {load.context_len:,} tokens"
     verdict = "[bold green]fits[/]" if report.fits else f"[bold red]does not fit[/] by {shown(report.wanted.missing_bytes)}"
     rough = " (its shape is partly guessed)" if report.model.is_rough else ""
     size = f"{shown(report.model.file_bytes)}, {report.bits_per_weight:.2f} bits a weight"

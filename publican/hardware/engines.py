@@ -83,7 +83,7 @@ class Needs:
         layer_bytes: weights of each layer; layer_kv_bytes: keys and values of all tokens, in each.
         embedding_bytes, output_bytes: of the two ends; an embedding that is the output too counts as the output.
         scratch_bytes: on each device that computes layers, while it does.
-        logits_bytes: on the device that computes those.
+        logits_bytes: of logits, or of an encoder's states, on the device that computes those.
         gpu_bytes: of a GPU for being used at all (context, graphs).
         host_bytes: of main memory by the process itself, tables for rotation with it.
         loading_bytes: of main memory, for a moment, while the largest matrix is brought into the engine's form.
@@ -109,9 +109,14 @@ class Needs:
         return sum(self.layer_kv_bytes)
 
 
-def needs(engine: EngineName, spec: ModelSpec, weights: Iterable[Weight], load: Load) -> Needs:
-    """What `engine` needs to run a model of shape `spec` with those weights, for `load`."""
+def needs(engine: EngineName, spec: ModelSpec, weights: Iterable[Weight], load: Load, is_encoder: bool = False) -> Needs:
+    """What `engine` needs to run a model of shape `spec` with those weights, for `load`.
+
+    An encoder keeps nothing of what it has read. A text goes into one step, whole, and gives a state for each of its tokens.
+    """
     weights = tuple(weights)
+    if is_encoder:
+        load = replace(load, chunk_len=load.context_len)
     kept = dict.fromkeys(("embedding", "layer", "output", "rest"), 0)
     layers = [0] * max(1, spec.num_layers)
     for weight in weights:
@@ -125,11 +130,11 @@ def needs(engine: EngineName, spec: ModelSpec, weights: Iterable[Weight], load: 
     return Needs(
         engine=engine,
         layer_bytes=tuple(layers),
-        layer_kv_bytes=_layer_kv_bytes(engine, spec, load, len(layers)),
+        layer_kv_bytes=(0,) * len(layers) if is_encoder else _layer_kv_bytes(engine, spec, load, len(layers)),
         embedding_bytes=0 if is_tied else kept["embedding"],
         output_bytes=kept["rest"] + (kept["embedding"] if is_tied else kept["output"]),
         scratch_bytes=_scratch_bytes(engine, spec, load),
-        logits_bytes=4 * load.num_logits * spec.vocab_size,
+        logits_bytes=4 * (load.context_len * spec.hidden_size if is_encoder else load.num_logits * spec.vocab_size),
         gpu_bytes=_CONTEXT_BYTES + _GRAPH_BYTES,
         host_bytes=_host_bytes(engine, spec, load),
         loading_bytes=max((_unpacked_bytes(engine, weight) for weight in weights), default=0),

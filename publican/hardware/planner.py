@@ -32,16 +32,17 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """One model, one engine, one machine."""
+    """One model, one engine, one machine. `is_encoder`: a model that reads whole texts, writes none, and has no cache."""
 
     engine: EngineName
     spec: ModelSpec
     weights: tuple[Weight, ...]
     devices: Devices
     cut: Cut = _NO_CUT
+    is_encoder: bool = False
 
     def plan(self, load: Load) -> Plan:
-        return place(needs(self.engine, self.spec, self.weights, load), load, self.devices, self.cut)
+        return place(needs(self.engine, self.spec, self.weights, load, self.is_encoder), load, self.devices, self.cut)
 
     def fits(self, load: Load) -> bool:
         return self.plan(load).fits

@@ -16,7 +16,7 @@ from publican.hardware.plan import Cut, Devices, Plan, Share
 from publican.hardware.planner import SHORTEST_CONTEXT, Planner
 from publican.hardware.sizes import shown
 from publican.host.choose import Chosen
-from publican.host.choose_rope import ChosenRope, choose_rope
+from publican.host.choose_rope import ChosenRope, RopeWish, choose_rope
 from publican.host.fit_shape import ShapedModel
 from publican.host.options import KVType as AskedKVType
 from publican.host.options import LoadOptions
@@ -81,7 +81,7 @@ def make_planner(model: ShapedModel, engine: EngineName, options: LoadOptions, d
     split = options.gpu_split[: len(devices.gpus)]
     if split and engine in ("cuda", "llama") and not any(split):
         raise SettingsError("--gpu-split gives nothing to the GPUs that are here; give one of them room, or leave it out.")
-    return Planner(engine, model.spec, model.weights, devices, Cut(options.gpu_layers, options.gpu_split))
+    return Planner(engine, model.spec, model.weights, devices, Cut(options.gpu_layers, options.gpu_split), model.is_encoder)
 
 
 def fit(model: ShapedModel, chosen: Chosen, options: LoadOptions, machine: Machine) -> Fit:
@@ -97,7 +97,8 @@ def fit(model: ShapedModel, chosen: Chosen, options: LoadOptions, machine: Machi
         OutOfMemory: with the numbers, and what would help.
         SettingsError: the options contradict one another, or ask for what the executor has not.
     """
-    engine = engine_of(chosen)
+    engine, asked_len = engine_of(chosen), options.context_len
+    options = for_kind(model, options)
     planner = make_planner(model, engine, options, Devices.of(machine))
     rope = choose_rope(model.spec, options.context_len, options.rope)
     load, kv_why = _load(planner, rope.reach_len, options)
@@ -111,14 +112,47 @@ def fit(model: ShapedModel, chosen: Chosen, options: LoadOptions, machine: Machi
         rope=rope.rope,
         decisions=(
             Decision("loader", _loader_text(chosen), chosen.why, "--loader, --backend"),
-            Decision("context", f"{load.context_len:,} tokens", _context_why(load, rope.reach_len, options, planner), "--ctx"),
-            Decision("room", _room_text(load), _room_why(load, options, plan), "--users"),
-            Decision("slots", f"{options.max_running} answers at once", "the others wait", "--max-running"),
-            Decision("cache", f"{load.kv_type}, {shown(plan.needs.kv_bytes)}", kv_why, "--cache-type"),
+            *(
+                _encoder_decisions(load, asked_len)
+                if model.is_encoder
+                else _context_decisions(planner, plan, rope, options, kv_why)
+            ),
             *_gpu_decisions(plan, options, machine),
-            *_rope_decisions(rope),
+            *(() if model.is_encoder else _rope_decisions(rope)),
             *_thread_decisions(engine, options, machine),
         ),
+    )
+
+
+def for_kind(model: ShapedModel, options: LoadOptions) -> LoadOptions:
+    """`options` without what means nothing to this kind of model: an encoder has the positions that it was made with, and no
+    cache that could have a type or room for several people."""
+    if not model.is_encoder:
+        return options
+    longest = None if options.context_len is None else min(options.context_len, model.spec.context_len)
+    return replace(options, context_len=longest, num_users=1, kv_type="auto", rope=RopeWish())
+
+
+def _context_decisions(
+    planner: Planner, plan: Plan, rope: ChosenRope, options: LoadOptions, kv_why: str
+) -> tuple[Decision, ...]:
+    load = plan.load
+    return (
+        Decision("context", f"{load.context_len:,} tokens", _context_why(load, rope.reach_len, options, planner), "--ctx"),
+        Decision("room", _room_text(load), _room_why(load, options, plan), "--users"),
+        Decision("slots", f"{options.max_running} answers at once", "the others wait", "--max-running"),
+        Decision("cache", f"{load.kv_type}, {shown(plan.needs.kv_bytes)}", kv_why, "--cache-type"),
+    )
+
+
+def _encoder_decisions(load: Load, asked_len: int | None) -> tuple[Decision, ...]:
+    if asked_len is None:
+        why = "as long as the model was made for"
+    else:
+        why = "asked for" if asked_len == load.context_len else f"not {asked_len:,}, for the model has no more positions"
+    return (
+        Decision("context", f"{load.context_len:,} tokens of a text", why, "--ctx"),
+        Decision("cache", "none", "a text is read whole, and nothing is kept of it"),
     )
 
 
@@ -251,4 +285,4 @@ def _rope_decisions(rope: ChosenRope) -> tuple[Decision, ...]:
     )
 
 
-__all__ = ["Decision", "Fit", "KVType", "engine_of", "first_load", "fit", "make_planner", "refusal"]
+__all__ = ["Decision", "Fit", "KVType", "engine_of", "first_load", "fit", "for_kind", "make_planner", "refusal"]

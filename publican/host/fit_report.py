@@ -12,7 +12,7 @@ from publican.hardware.planner import Planner, Remedy, disk_bytes
 from publican.hardware.weights import bits_per_weight
 from publican.host.choose import Chosen
 from publican.host.choose_rope import choose_rope
-from publican.host.fit import Decision, Fit, engine_of, first_load, fit, make_planner
+from publican.host.fit import Decision, Fit, engine_of, first_load, fit, for_kind, make_planner
 from publican.host.fit_shape import ShapedModel
 from publican.host.options import LoadOptions
 
@@ -35,6 +35,7 @@ class FitReport:
     plan: of what was asked for if it fits or nothing would; else of what would be loaded instead.
     wanted: the plan of what was asked for.
     refusal: why nothing would be loaded by this engine; empty if something would.
+    limits: none of an encoder, which has no cache and the positions that it was made with.
     instead: what another engine would do then, in words; empty for nothing.
     disk_bytes: what downloading takes.
     """
@@ -63,7 +64,8 @@ def make_report(model: ShapedModel, chosen: Chosen, options: LoadOptions, machin
     Raises:
         SettingsError: the options contradict one another, or ask for what the engine has not.
     """
-    engine = engine_of(chosen)
+    engine, asked = engine_of(chosen), options
+    options = for_kind(model, options)
     planner = make_planner(model, engine, options, Devices.of(machine))
     reach_len = choose_rope(model.spec, options.context_len, options.rope).reach_len
     load = first_load(engine, options.context_len or reach_len, options)
@@ -71,7 +73,7 @@ def make_report(model: ShapedModel, chosen: Chosen, options: LoadOptions, machin
     settled: Fit | None
     refusal = ""
     try:
-        settled = fit(model, chosen, options, machine)
+        settled = fit(model, chosen, asked, machine)
     except OutOfMemory as error:
         settled, refusal = None, str(error)
     types = KV_TYPES[engine] if options.kv_type == "auto" else (load.kv_type,)
@@ -84,7 +86,7 @@ def make_report(model: ShapedModel, chosen: Chosen, options: LoadOptions, machin
         plan=settled.plan if settled else wanted,
         refusal=refusal,
         decisions=settled.decisions if settled else (),
-        limits=tuple(_limits(planner, wanted, kv_type) for kv_type in shown),
+        limits=() if model.is_encoder else tuple(_limits(planner, wanted, kv_type) for kv_type in shown),
         remedies=planner.remedies(load),
         bits_per_weight=bits_per_weight(model.weights),
         disk_bytes=disk_bytes(model.weights),

@@ -6,16 +6,19 @@ from dataclasses import dataclass, replace
 
 from publican.core.model import Checkpoint, ModelSpec, Rope
 from publican.hardware.weights import Weight, described, weights_of
+from publican.store.recognise.kind import is_gguf_encoder
 
 
 @dataclass(frozen=True, slots=True)
 class ShapedModel:
-    """`is_rough`: the architecture is not known here, and its shape is read from GGUF's common keys, cautiously."""
+    """`is_rough`: the architecture is not known here, and its shape is read from GGUF's common keys, cautiously.
+    `is_encoder`: it reads whole texts and writes none."""
 
     name: str
     spec: ModelSpec
     weights: tuple[Weight, ...]
     is_rough: bool = False
+    is_encoder: bool = False
 
     @property
     def file_bytes(self) -> int:
@@ -25,10 +28,17 @@ class ShapedModel:
 def shape_model(checkpoint: Checkpoint) -> ShapedModel:
     """The shape of a model whose headers are here."""
     weights = weights_of(checkpoint)
+    encoder = is_encoder(checkpoint)
     if checkpoint.spec is not None:
-        return ShapedModel(checkpoint.name, checkpoint.spec, weights)
+        return ShapedModel(checkpoint.name, checkpoint.spec, weights, is_encoder=encoder)
     vocab_size = max((w.num_outputs for w in weights if w.role == "embedding"), default=0)
-    return ShapedModel(checkpoint.name, replace(_rough_spec(checkpoint), vocab_size=vocab_size), weights, is_rough=True)
+    spec = replace(_rough_spec(checkpoint), vocab_size=vocab_size)
+    return ShapedModel(checkpoint.name, spec, weights, is_rough=True, is_encoder=encoder)
+
+
+def is_encoder(checkpoint: Checkpoint) -> bool:
+    """Whether the model reads whole texts and writes none."""
+    return checkpoint.format == "gguf" and is_gguf_encoder(checkpoint.metadata)
 
 
 def described_model(name: str, spec: ModelSpec, bits: float, group_len: int) -> ShapedModel:

@@ -29,7 +29,7 @@ from publican.host.choose import Chosen
 from publican.host.describe import describe
 from publican.host.draft import Draft, check_tokens, draft_spec, settle_with
 from publican.host.fit import Fit
-from publican.host.fit_shape import shape_model
+from publican.host.fit_shape import is_encoder, shape_model
 from publican.host.guessing import has_draft, max_drafting, max_guessing
 from publican.host.model import LoadedModel, ModelDescription
 from publican.host.model_settings import model_settings, ways_of
@@ -44,7 +44,6 @@ from publican.host.tokenizer import load_tokenizer
 from publican.host.vectors import vector_style
 from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.checkpoint import open_checkpoint
-from publican.store.recognise.kind import is_gguf_encoder
 from publican.store.remove import link_model, remove_model
 
 log = logging.getLogger(__name__)
@@ -191,9 +190,6 @@ class ModelLibrary:
         tokenizer = load_tokenizer(checkpoint)
         drafting = self._draft_for(stored, tokenizer.vocabulary, options)
         model, here = with_adapters(shape_model(checkpoint), adapters), available(checkpoint, machine)
-        is_encoder = _is_encoder(checkpoint)
-        if is_encoder:  # it has no positions beyond those that it was made with
-            options = replace(options, context_len=min(options.context_len or model.spec.context_len, model.spec.context_len))
         draft: Draft | None = None
         if drafting is not None:
             chosen, fitted, draft = settle_with(drafting, model, here, options, machine)
@@ -202,13 +198,13 @@ class ModelLibrary:
         sampling, templates = _asking(checkpoint, tokenizer.vocabulary, options)
         prompter = Prompter(tokenizer, templates, fitted.context_len)
         spec = replace(_spec(checkpoint, tokenizer.vocabulary, chosen, fitted, options, machine.num_cores), adapters=adapters)
-        spec = replace(spec, is_encoder=is_encoder)
+        spec = replace(spec, is_encoder=model.is_encoder)
         if draft is not None:
             planned = (spec.planned_bytes[0] + draft.planned_bytes[0], spec.planned_bytes[1] + draft.planned_bytes[1])
             max_tokens = max_drafting(chosen.backend)
             spec = replace(spec, draft=draft_spec(spec, draft), planned_bytes=planned, max_guessing=max_tokens)
         self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec, draft)
-        vectors = vector_style(checkpoint, is_encoder)
+        vectors = vector_style(checkpoint, model.is_encoder)
         info = describe(stored, checkpoint, tokenizer.vocabulary, templates, sampling, vectors.meant)
         description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
         self._newest = LoadedModel(description, spec, prompter, self._make_port, self._max_waiting, vectors)
@@ -251,9 +247,5 @@ def _describe(stored: StoredModel, options: LoadOptions) -> ModelInfo:
     checkpoint = open_checkpoint(stored.path)
     vocabulary = load_tokenizer(checkpoint).vocabulary
     sampling, templates = _asking(checkpoint, vocabulary, options)
-    for_vectors = vector_style(checkpoint, _is_encoder(checkpoint)).meant
+    for_vectors = vector_style(checkpoint, is_encoder(checkpoint)).meant
     return describe(stored, checkpoint, vocabulary, templates, sampling, for_vectors)
-
-
-def _is_encoder(checkpoint: Checkpoint) -> bool:
-    return checkpoint.format == "gguf" and is_gguf_encoder(checkpoint.metadata)

@@ -112,3 +112,15 @@ def test_shapes_have_names():
 def test_the_disk_takes_the_files_and_a_little():
     weights = described(SHAPES["llama-2-7b"], 4)
     assert 3.6 * GIB < disk_bytes(weights) < 4 * GIB
+
+
+@given(NAMES, ENGINES, st.integers(1, 1 << 17), st.integers(1, 64))
+def test_an_encoder_has_no_cache_and_works_on_a_whole_text(name, engine, context_len, users):
+    here = replace(planner(name, engine, machine(24, 24)), is_encoder=True)
+    plan = here.plan(load := Load(context_len, users))
+    assert plan.needs.kv_bytes == 0
+    assert all(share.kv_bytes == 0 for share in plan.shares)
+    assert plan.needs.weight_bytes == replace(here, is_encoder=False).plan(load).needs.weight_bytes
+    longer = here.plan(replace(load, context_len=2 * context_len)).needs
+    assert longer.scratch_bytes > plan.needs.scratch_bytes
+    assert longer.logits_bytes == 2 * plan.needs.logits_bytes == 8 * context_len * here.spec.hidden_size

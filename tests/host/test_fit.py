@@ -16,6 +16,7 @@ from publican.hardware.sizes import GIB
 from publican.host.choose import Chosen
 from publican.host.choose_rope import RopeWish
 from publican.host.fit import Decision, Fit, fit
+from publican.host.fit_report import make_report
 from publican.host.fit_shape import described_model
 from publican.host.options import LoadOptions
 
@@ -165,3 +166,21 @@ def test_what_is_planned_is_within_what_is_free(name, chosen, gpus, ram, context
     assert it.plan.fits
     assert it.context_len == context_len or (context_len is None and it.context_len <= SHAPES[name].context_len)
     assert it.context_len <= it.num_tokens <= it.context_len * users
+
+
+@pytest.mark.parametrize(
+    ("asked", "context_len", "why"), [(None, 4_096, "made for"), (512, 512, "asked for"), (8_192, 4_096, "not 8,192")]
+)
+def test_an_encoder_keeps_nothing_and_reaches_no_further_than_it_does(asked, context_len, why):
+    model = replace(described_model("m", SHAPES["llama-2-7b"], 4, 128), is_encoder=True)
+    here, options = described_machine((), 64 * GIB, 8), LoadOptions(context_len=asked, kv_type="q8", num_users=9)
+    it = fit(model, LLAMA, options, here)
+    assert (it.context_len, it.num_tokens, it.kv_type, it.rope) == (context_len, context_len, "auto", None)
+    assert it.plan.needs.kv_bytes == 0
+    assert why in it.why
+    assert decision(it, "cache").value == "none"
+    assert {"room", "positions"}.isdisjoint(each.name for each in it.decisions)
+    report = make_report(model, LLAMA, options, here)
+    assert report.fits
+    assert report.limits == ()
+    assert (report.plan.load, report.wanted.load) == (it.plan.load, it.plan.load)

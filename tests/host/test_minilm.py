@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ import torch
 
 from publican.core.errors import PromptTooLong, Unsupported
 from publican.core.request import Request, TextPrompt, TokenPrompt
+from publican.host.fit_check import check
 from publican.host.host import ModelHost
 from publican.host.in_process import ThreadPort
 from publican.host.library import ModelLibrary
 from publican.host.options import LoadOptions
 from publican.host.tokenizer import load_tokenizer
+from publican.host.worker_process import WorkerPort
+from publican.store.catalogue import find_model
 from publican.store.checkpoint import open_checkpoint
 from tests.host.minilm import fetch, write_gguf
 
@@ -80,6 +84,14 @@ async def _vectors(folder: Path, model: Path, models_folder: Path) -> None:
             await host.generate(Request(TextPrompt("Once upon a time")))
     finally:
         await host.unload()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_it_holds_is_within_a_tenth_of_the_plan(model: Path, tmp_path: Path):
+    stored = find_model(str(model), tmp_path, allow_path=True)
+    library = ModelLibrary(tmp_path, LoadOptions(threads=2), WorkerPort, 8)
+    (memory,) = asyncio.run(asyncio.wait_for(check(library, stored, LoadOptions(threads=2)), 60)).measured
+    assert abs(memory.error) < 0.10, str(memory)
 
 
 def in_transformers(folder: Path) -> tuple[list[np.ndarray], int]:
