@@ -57,6 +57,18 @@ class Space:
         for i in range(values.shape[0]):
             target[int(rows[i]), int(columns[i])] = values[i]
 
+    def at(self, array: Array, flat: Array) -> Array:
+        """What stands at the flat positions, int64 [n], of `array`: [n]."""
+        if self.is_torch:  # its `take` of the standard first looks for negative positions, in three passes
+            return self.xp.reshape(array, (-1,)).index_select(0, flat)
+        return self.xp.take(self.xp.reshape(array, (-1,)), flat, axis=0)
+
+    def exp(self, own: Array) -> Array:
+        """e to the power of `own`, whose memory the result may take: asking for new costs as much as the work."""
+        if self.is_numpy:
+            return np.exp(own, out=own)
+        return own.exp_() if self.is_torch else self.xp.exp(own)
+
     def descending(self, array: Array) -> Array:
         """Each row sorted, largest first."""
         if self.is_numpy:
@@ -88,6 +100,8 @@ class Space:
 
     def pick(self, array: Array, columns: Array) -> Array:
         """One column of each row: int64 [B, 1] of [B, N]."""
+        if self.is_torch:
+            return array.gather(1, columns)
         if array.shape[0] == 1:  # by far the most common, and a third of the time
             return self.xp.take(array, columns[0, :], axis=1)
         return self.xp.take_along_axis(array, columns, axis=-1)

@@ -72,15 +72,20 @@ class Rows:
     def depths(self) -> Array:
         """How far each logit lies below the highest, as a number ≤ 0: [B, N]."""
         if self._depths is None:
-            depths = self.logits - self.peak
-            self._depths = depths if self.scale is None else depths * self.scale
+            self._depths = self._new_depths()
         return self._depths
+
+    def _new_depths(self) -> Array:
+        depths = self.logits - self.peak
+        if self.scale is not None:
+            depths *= self.scale
+        return depths
 
     @property
     def weights(self) -> Array:
         """Probabilities times `total`; the likeliest token has 1: [B, N]."""
         if self._weights is None:
-            self._weights = self.xp.exp(self.depths)
+            self._weights = self.space.exp(self._new_depths()) if self._depths is None else self.xp.exp(self._depths)
         return self._weights
 
     @property
@@ -113,7 +118,8 @@ class Rows:
         """In nats: float64 [B, 1]."""
         xp = self.xp
         # what is so deep weighs nothing, and 0 times infinity is no number
-        moments = self.sum(self.weights, xp.maximum(self.depths, xp.asarray(-1e4, dtype=self.depths.dtype)))
+        depths = xp.maximum(self.depths, xp.asarray(-1e4, dtype=self.depths.dtype))
+        moments = self.sum(self.weights, depths)
         return xp.log(self.total) - moments / self.total
 
     def descending_weights(self) -> Array:
@@ -142,7 +148,7 @@ class Rows:
     def above_nth(self, count: int) -> Picked:
         """Places of whole rows among which are the `count` highest logits of each."""
         wanted = self.xp.full((self.num_rows, 1), count, dtype=self.xp.int64, device=self.space.device)
-        return self.gather(self.logits >= self.passes.floor_for(self.logits, wanted))
+        return self._packed(self.passes.above(self.logits, self.passes.floor_for(self.logits, wanted)))
 
     # --- what changes them
 
@@ -251,14 +257,14 @@ class Rows:
         wanted = rows * stride + tokens
         place = xp.searchsorted(keys, wanted)
         place = xp.minimum(place, xp.asarray(keys.shape[0] - 1, dtype=place.dtype, device=self.space.device))
-        found = xp.take(keys, place, axis=0) == wanted
+        found = self.space.at(keys, place) == wanted
         rows = rows[found]
         return rows, xp.astype(place[found], xp.int64) - rows * width, found
 
     def at(self, rows: Array, columns: Array) -> Array:
         """The current logits at these places: [n]."""
         self.settle()
-        return self.xp.take(self.xp.reshape(self.logits, (-1,)), rows * self.num_columns + columns, axis=0)
+        return self.space.at(self.logits, rows * self.num_columns + columns)
 
     def set(self, rows: Array, columns: Array, values: Array) -> None:
         """Set the current logits at these places, which `at` has read."""
@@ -280,7 +286,7 @@ class Rows:
         self.set(rows, columns, before + (amounts if found is None else amounts[found]))
         dead = self.peak == -xp.inf
         if bool(xp.any(dead)):
-            again = xp.take(xp.reshape(dead, (-1,)), rows, axis=0)
+            again = self.space.at(dead, rows)
             self.set(rows[again], columns[again], before[again])
 
     def ban(self, rows: Array, tokens: Array) -> None:
@@ -318,8 +324,8 @@ class Rows:
         whole = xp.full((self.num_rows, self.num_vocab), -xp.inf, dtype=self.logits.dtype, device=self.space.device)
         flat = self.space.where(self.logits > -xp.inf)
         which = flat // self.num_columns
-        tokens = xp.take(xp.reshape(self.tokens, (-1,)), flat, axis=0)
-        self.space.scatter(whole, which, tokens, xp.take(xp.reshape(self.logits, (-1,)), flat, axis=0))
+        tokens = self.space.at(self.tokens, flat)
+        self.space.scatter(whole, which, tokens, self.space.at(self.logits, flat))
         return whole
 
     @property
@@ -345,13 +351,12 @@ class Rows:
         counts = xp.reshape(borders[1:] - borders[:-1], (-1, 1))
         places = xp.reshape(xp.arange(int(xp.max(counts)), dtype=counts.dtype, device=self.space.device), (1, -1))
         index = xp.minimum(places + xp.reshape(borders[:-1], (-1, 1)), xp.full_like(places, flat.shape[0] - 1))
-        return Picked(xp.reshape(xp.take(flat, xp.reshape(index, (-1,)), axis=0), index.shape), places < counts)
+        return Picked(xp.reshape(self.space.at(flat, xp.reshape(index, (-1,))), index.shape), places < counts)
 
     def values_at(self, picked: Picked, values: Array, missing: float) -> Array:
         """`values` [B, N] at what was picked, `missing` where there is nothing: [B, K]."""
         xp = self.xp
-        found = xp.take(xp.reshape(values, (-1,)), xp.reshape(picked.places, (-1,)), axis=0)
-        found = xp.reshape(found, picked.places.shape)
+        found = xp.reshape(self.space.at(values, xp.reshape(picked.places, (-1,))), picked.places.shape)
         return found if picked.inside is None else xp.where(picked.inside, found, missing)
 
     def take_flat(self, flat: Array) -> None:

@@ -58,7 +58,7 @@ class Xtc:
             rows.remove(which, columns)
             return
         factor = xp.where(mixes > 0.5, self._mixed(rows, batch, which, columns), -xp.inf)
-        added = xp.astype(xp.take(xp.reshape(factor, (-1,)), which, axis=0), rows.logits.dtype)
+        added = xp.astype(rows.space.at(factor, which), rows.logits.dtype)
         rows.set(which, columns, rows.at(which, columns) + added)
 
     def _going(self, rows: Rows, batch: Batch, picked: Picked) -> Array:
@@ -94,7 +94,7 @@ class Xtc:
             which = picked.places % rows.num_columns
         else:
             which = rows.xp.minimum(rows.values_at(picked, ids, 0), rows.xp.full_like(picked.places, rows.num_vocab - 1))
-        found = rows.xp.take(table, rows.xp.reshape(which, (-1,)), axis=0)
+        found = rows.space.at(table, rows.xp.reshape(which, (-1,)))
         return rows.xp.reshape(found, which.shape) & asks
 
     def _mixed(self, rows: Rows, batch: Batch, which: Array, columns: Array) -> Array:
