@@ -8,24 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from publican.core.cache_types import EngineName, KVType
 from publican.core.executor import WINDOW_SLACK_LEN
 from publican.core.model import ModelSpec
 from publican.hardware.sizes import MIB
 from publican.hardware.weights import Weight
-
-EngineName = Literal["cuda", "cpu", "plain", "llama"]
-"""The three backends of native, and libllama."""
-KVType = Literal["f32", "f16", "bf16", "q8", "q4"]
-
-KV_TYPES: Mapping[EngineName, tuple[KVType, ...]] = {
-    "cuda": ("bf16", "f16", "f32", "q8", "q4"),
-    "cpu": ("bf16", "q8", "q4"),
-    "plain": ("f32", "q8", "q4"),
-    "llama": ("f16", "bf16", "f32", "q8", "q4"),
-}
-"""What each engine can keep keys and values as, its own choice first."""
 
 _KV_BITS: Mapping[KVType, float] = {"f32": 32, "f16": 16, "bf16": 16, "q8": 8.5, "q4": 4.5}
 """Of libllama's types; in q8 and q4 a float16 scale for 32 numbers."""
@@ -58,7 +46,7 @@ class Load:
 
     Attributes:
         context_len: tokens of one conversation; `num_users` have room for that side by side.
-        kv_type: one of the engine's `KV_TYPES`.
+        kv_type: one of the engine's `core.cache_types.kv_types`.
         chunk_len: tokens in one step at most; num_logits: rows of logits in one.
         is_exact: the engine's slower, more exact arithmetic.
     """

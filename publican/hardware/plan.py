@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from publican.hardware.engines import EngineName, Load, Needs
+from publican.core.cache_types import EngineName
+from publican.hardware.engines import Load, Needs
 from publican.hardware.machine import Machine
 from publican.hardware.nvml import Gpu
 from publican.hardware.sizes import GIB, MIB

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from publican.core.cache_types import EngineName, KVType, kv_types
 from publican.core.model import ModelSpec
-from publican.hardware.engines import KV_TYPES, EngineName, Load, needs
+from publican.hardware.engines import Load, needs
 from publican.hardware.plan import Cut, Devices, Plan, place
 from publican.hardware.sizes import shown
 from publican.hardware.weights import Weight, bits_per_weight, requantised
@@ -41,6 +42,11 @@ class Planner:
     cut: Cut = _NO_CUT
     is_encoder: bool = False
 
+    @property
+    def kv_types(self) -> tuple[KVType, ...]:
+        """What the engine can keep this model's keys and values as, its own choice first."""
+        return kv_types(self.engine, self.spec.head_dim)
+
     def plan(self, load: Load) -> Plan:
         return place(needs(self.engine, self.spec, self.weights, load, self.is_encoder), load, self.devices, self.cut)
 
@@ -64,7 +70,7 @@ class Planner:
         return tuple(found)
 
     def _smaller_cache(self, load: Load) -> list[Remedy]:
-        types = KV_TYPES[self.engine]
+        types = self.kv_types
         smaller = types[types.index(load.kv_type) + 1 :] if load.kv_type in types else ()
         for kv_type in (each for each in smaller if each in ("q8", "q4")):
             changed = replace(load, kv_type=kv_type)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from publican.core.cache_types import EngineName, KVType, check_kv_type
 from publican.core.errors import OutOfMemory, SettingsError
 from publican.core.model import Rope
-from publican.hardware.engines import KV_TYPES, EngineName, KVType, Load
+from publican.hardware.engines import Load
 from publican.hardware.machine import Machine
 from publican.hardware.plan import Cut, Devices, Plan, Share
 from publican.hardware.planner import SHORTEST_CONTEXT, Planner
@@ -103,7 +104,7 @@ def fit(model: ShapedModel, chosen: Chosen, options: LoadOptions, machine: Machi
     rope = choose_rope(model.spec, options.context_len, options.rope)
     load, kv_why = _load(planner, rope.reach_len, options)
     plan = planner.plan(load)
-    escalated = options.kv_type == "auto" and load.kv_type != KV_TYPES[engine][0]
+    escalated = options.kv_type == "auto" and load.kv_type != planner.kv_types[0]
     return Fit(
         plan=plan,
         kv_type=load.kv_type if escalated else options.kv_type,
@@ -156,18 +157,13 @@ def _encoder_decisions(load: Load, asked_len: int | None) -> tuple[Decision, ...
     )
 
 
-def first_load(engine: EngineName, context_len: int, options: LoadOptions) -> Load:
+def first_load(planner: Planner, context_len: int, options: LoadOptions) -> Load:
     """What `options` ask for at that length, before anything was lessened."""
-    types = KV_TYPES[engine]
-    if options.kv_type != "auto" and options.kv_type not in types:
-        here = "The llama loader" if engine == "llama" else f"The {engine} backend"
-        raise SettingsError(
-            f"{here} keeps its cache in {' or '.join(types)}, and {options.kv_type} was asked for; leave it on auto."
-        )
+    check_kv_type(planner.engine, planner.spec.head_dim, options.kv_type)
     return Load(
         context_len=context_len,
         num_users=options.num_users,
-        kv_type=types[0] if options.kv_type == "auto" else options.kv_type,
+        kv_type=planner.kv_types[0] if options.kv_type == "auto" else options.kv_type,
         chunk_len=max(MAX_BATCH_TOKENS, options.max_running),
         num_logits=2 * options.max_running,
         is_exact=options.quality,
@@ -176,7 +172,7 @@ def first_load(engine: EngineName, context_len: int, options: LoadOptions) -> Lo
 
 def _load(planner: Planner, reach_len: int, options: LoadOptions) -> tuple[Load, str]:
     """The context, the people and the cache's type, and why that type."""
-    wanted = first_load(planner.engine, options.context_len or reach_len, options)
+    wanted = first_load(planner, options.context_len or reach_len, options)
     why = "asked for" if options.kv_type != "auto" else "exact enough for everything"
     users = planner.most_users(wanted)
     if users:
@@ -185,7 +181,7 @@ def _load(planner: Planner, reach_len: int, options: LoadOptions) -> tuple[Load,
         shorter = planner.longest_context(replace(wanted, num_users=1), reach_len)
         if shorter >= min(SHORTEST_CONTEXT, reach_len):
             return replace(wanted, context_len=shorter, num_users=1), why
-    elif options.kv_type == "auto" and "q8" in KV_TYPES[planner.engine]:
+    elif options.kv_type == "auto" and "q8" in planner.kv_types:
         smaller = replace(wanted, kv_type="q8")
         users = planner.most_users(smaller)
         if users:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from publican.core.cache_types import EngineName, KVType
 from publican.core.errors import OutOfMemory
-from publican.hardware.engines import KV_TYPES, EngineName, KVType
 from publican.hardware.machine import Machine
 from publican.hardware.plan import Devices, Plan
 from publican.hardware.planner import Planner, Remedy, disk_bytes
@@ -68,7 +68,7 @@ def make_report(model: ShapedModel, chosen: Chosen, options: LoadOptions, machin
     options = for_kind(model, options)
     planner = make_planner(model, engine, options, Devices.of(machine))
     reach_len = choose_rope(model.spec, options.context_len, options.rope).reach_len
-    load = first_load(engine, options.context_len or reach_len, options)
+    load = first_load(planner, options.context_len or reach_len, options)
     wanted = planner.plan(load)
     settled: Fit | None
     refusal = ""
@@ -76,7 +76,7 @@ def make_report(model: ShapedModel, chosen: Chosen, options: LoadOptions, machin
         settled = fit(model, chosen, asked, machine)
     except OutOfMemory as error:
         settled, refusal = None, str(error)
-    types = KV_TYPES[engine] if options.kv_type == "auto" else (load.kv_type,)
+    types = planner.kv_types if options.kv_type == "auto" else (load.kv_type,)
     shown = [kv_type for kv_type in types if kv_type == load.kv_type or kv_type in ("q8", "q4")]
     return FitReport(
         model=model,

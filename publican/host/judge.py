@@ -63,7 +63,7 @@ def _fitting(checkpoint: Checkpoint, num_bytes: int, machine: Machine, options: 
     devices = Devices.of(usable(machine, chosen, here))
     planner = make_planner(model, engine, options, devices)
     wanted = options.context_len or min(model.spec.context_len, _USUAL_CONTEXT)
-    load = first_load(engine, wanted, options)
+    load = first_load(planner, wanted, options)
     users = planner.most_users(load)
     longest = planner.longest_context(load, max(wanted, model.spec.context_len))
     where = _where(devices, engine in ("cuda", "llama"))

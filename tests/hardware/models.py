@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from publican.hardware.engines import EngineName
+from publican.core.cache_types import EngineName
 from publican.hardware.machine import described_machine
 from publican.hardware.plan import Cut, Devices
 from publican.hardware.planner import Planner

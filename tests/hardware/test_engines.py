@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from publican.core.cache_types import KV_TYPES
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.cpu import make_backend
 from publican.executors.native.layout import QuantizedMatrix, Segment
 from publican.executors.native.loading import _with_windows, describe
 from publican.executors.native.plain.cache import KVCache
 from publican.executors.native.program import Program
-from publican.hardware.engines import KV_TYPES, Load, kept_bytes, kv_bytes_per_layer, needs
+from publican.hardware.engines import Load, kept_bytes, kv_bytes_per_layer, needs
 from publican.hardware.shapes import SHAPES
 from publican.hardware.sizes import GIB, KIB
 from publican.hardware.weights import Weight, described, weights_of

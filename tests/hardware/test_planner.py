@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from publican.core.cache_types import KV_TYPES, kv_types
 from publican.core.errors import ModelNotFound
-from publican.hardware.engines import KV_TYPES, Load
+from publican.hardware.engines import Load
 from publican.hardware.plan import Cut
 from publican.hardware.planner import disk_bytes
 from publican.hardware.shapes import SHAPES, shape_of
@@ -124,3 +125,12 @@ def test_an_encoder_has_no_cache_and_works_on_a_whole_text(name, engine, context
     longer = here.plan(replace(load, context_len=2 * context_len)).needs
     assert longer.scratch_bytes > plan.needs.scratch_bytes
     assert longer.logits_bytes == 2 * plan.needs.logits_bytes == 8 * context_len * here.spec.hidden_size
+
+
+@given(NAMES, ENGINES, st.integers(1, 60), st.integers(512, 1 << 18), st.sampled_from([20, 64, 80, 96, 112, 128]))
+def test_no_type_is_offered_that_the_engine_would_refuse(name, engine, gib, context_len, head_dim):
+    here = planner(name, engine, machine(gib, ram_gib=gib))
+    here = replace(here, spec=replace(here.spec, head_dim=head_dim))
+    assert here.kv_types == kv_types(engine, head_dim)
+    for remedy in here.remedies(Load(context_len, 4, here.kv_types[0])):
+        assert remedy.load.kv_type in here.kv_types

@@ -184,3 +184,16 @@ def test_an_encoder_keeps_nothing_and_reaches_no_further_than_it_does(asked, con
     assert report.fits
     assert report.limits == ()
     assert (report.plan.load, report.wanted.load) == (it.plan.load, it.plan.load)
+
+
+def test_a_cache_that_the_backend_cannot_keep_is_refused_before_loading():
+    spec = replace(SHAPES["llama-2-7b"], head_dim=80)
+    model, here = described_model("m", spec, 4, 128), described_machine((24 * GIB,), 64 * GIB, 8)
+    with pytest.raises(SettingsError, match="heads of 80 numbers"):
+        fit(model, CUDA, LoadOptions(kv_type="q4"), here)
+    assert fit(model, CPU, LoadOptions(kv_type="q4"), here).kv_type == "q4"
+    assert [each.kv_type for each in make_report(model, CUDA, LoadOptions(), here).limits] == ["bf16", "q8"]
+    assert [each.kv_type for each in make_report(model, CPU, LoadOptions(), here).limits] == ["bf16", "q8", "q4"]
+    small = described_machine((int(4.5 * GIB),), 64 * GIB, 8)
+    with pytest.raises(OutOfMemory):  # and not eight bits, which libllama would not take
+        fit(model, LLAMA, LoadOptions(context_len=16_384, num_users=1, gpu_layers=-1), small)

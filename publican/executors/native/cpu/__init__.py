@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from publican.core.errors import SettingsError
+from publican.core.cache_types import check_kv_type
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.cpu.backend import CpuBackend
 from publican.executors.native.cpu.config import CpuConfig, KVStorage
@@ -28,10 +28,7 @@ def make_backend(program: Program, config: NativeConfig) -> CpuBackend:
         UnsupportedModel: the model has something that the kernels do not know.
     """
     kv_storages: dict[str, KVStorage] = {"auto": "bf16", "bf16": "bf16", "q8": "int8", "q4": "int4"}
-    if config.kv_dtype not in kv_storages:
-        raise SettingsError(
-            f"The cpu backend keeps its cache in bf16, q8 or q4, and {config.kv_dtype} was asked for; leave it on auto."
-        )
+    check_kv_type("cpu", program.head_dim, config.kv_dtype)
     activations: Literal["int8", "bf16"] = "bf16" if config.quality else "int8"
     cpu = CpuConfig(config.num_threads, activations, kv_storages[config.kv_dtype])
     return CpuBackend(

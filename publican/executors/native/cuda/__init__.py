@@ -11,12 +11,12 @@ Knows nothing of files, families or plans. Importing this imports torch; Triton 
 
 from __future__ import annotations
 
-from publican.core.errors import SettingsError, UnsupportedModel
+from publican.core.cache_types import check_kv_type
+from publican.core.errors import UnsupportedModel
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.cuda.backend import CudaBackend
 from publican.executors.native.cuda.config import CacheName, CudaConfig, DtypeName
 from publican.executors.native.cuda.devices import best_dtype, visible_devices
-from publican.executors.native.kv_codes import GROUP_LEN
 from publican.executors.native.program import Program
 
 
@@ -28,14 +28,10 @@ def make_backend(program: Program, config: NativeConfig) -> CudaBackend:
         UnsupportedModel: the card is too old, or the model has something that the kernels do not know.
         OutOfMemory: it does not fit into the split that was given. MemoryError: it does not fit.
     """
+    check_kv_type("cuda", program.head_dim, config.kv_dtype)
     devices = visible_devices()
     from triton.errors import TritonError  # type: ignore[import-untyped]
 
-    if config.kv_dtype == "q4" and program.head_dim % GROUP_LEN:
-        raise SettingsError(
-            f"The cuda backend keeps heads of {program.head_dim} numbers in bf16, f16, f32 or q8, and q4 was asked for; "
-            "take q8."
-        )
     dtype: DtypeName = "f32" if config.quality else best_dtype(devices)
     split = config.gpu_split
     cuda = CudaConfig(

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from publican.core.errors import EngineError, SettingsError
+from publican.core.cache_types import check_kv_type
+from publican.core.errors import EngineError
 from publican.executors.native.batch import Batch
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.layout import DenseMatrix, Matrix, QuantizedMatrix, dequantise
@@ -60,10 +61,7 @@ class PlainBackend:
 def make_backend(program: Program, config: NativeConfig) -> PlainBackend:
     """Load `program`. Raises SettingsError for a type of cache that is not here."""
     kv_types: dict[str, KVType] = {"auto": "f32", "f32": "f32", "q8": "q8", "q4": "q4"}
-    if config.kv_dtype not in kv_types:
-        raise SettingsError(
-            f"The plain backend keeps its cache in f32, q8 or q4, and {config.kv_dtype} was asked for; leave it on auto."
-        )
+    check_kv_type("plain", program.head_dim, config.kv_dtype)
     return PlainBackend(program, config.num_pages, config.page_len, kv_types[config.kv_dtype], config.num_windowed_pages)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -183,3 +184,9 @@ def test_memory_that_does_not_suffice_is_said_to_be_that(monkeypatch: pytest.Mon
 def test_without_a_card_it_says_what_is_missing() -> None:
     with pytest.raises(SettingsError, match="NVIDIA"):
         cuda.make_backend(make_program(f32), NativeConfig("cuda"))
+
+
+def test_a_cache_of_heads_that_the_kernels_do_not_know_is_refused():
+    program = dataclasses.replace(make_program(f32), head_dim=80)
+    with pytest.raises(SettingsError, match="heads of 80 numbers in bf16, f16, f32 or q8, and q4 was asked for"):
+        cuda.make_backend(program, NativeConfig("cuda", kv_dtype="q4"))
