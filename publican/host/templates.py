@@ -12,16 +12,19 @@ import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, NamedTuple
 
 from publican.core.errors import InvalidRequest, SettingsError
 from publican.core.ids import TokenId
 from publican.core.request import ChatPrompt, Message
+from publican.host.answers import json_text
 from publican.host.answers.forcing import offered
 from publican.host.answers.showing import as_wire, has_tools, introduced, shown
 from publican.host.answers.style import Style, style_of
-from publican.host.templating.chat_template import ChatTemplate
+from publican.host.retold import tellings
+from publican.host.templating.chat_template import ChatTemplate, TemplateFailure, TemplateRefusal
 from publican.host.templating.meter import Limits
 
 BUILT_IN = ("alpaca", "chatml", "gemma", "llama2", "llama3", "mistral", "vicuna")
@@ -198,6 +201,18 @@ def _first(template: ChatTemplate, prompt: ChatPrompt, ways: Iterable[tuple[Mess
 
 
 def _render(template: ChatTemplate, prompt: ChatPrompt, messages: tuple[Message, ...]) -> str:
+    """Some templates refuse conversations that others take, and take them told a little otherwise. Their first complaint says
+    most about the conversation as it came."""
+    complaint: TemplateRefusal | None = None
+    for told in tellings(messages):
+        try:
+            return _told(template, prompt, told)
+        except TemplateRefusal as error:
+            complaint = complaint or error
+    raise complaint or InvalidRequest("There is nothing to render.")
+
+
+def _told(template: ChatTemplate, prompt: ChatPrompt, messages: tuple[Message, ...]) -> str:
     """Templates expect the arguments of calls as objects, but for a few that put JSON text together."""
     tools = [as_wire(tool) for tool in offered(prompt)]
     try:
@@ -209,7 +224,18 @@ def _render(template: ChatTemplate, prompt: ChatPrompt, messages: tuple[Message,
 
 
 def _rendered(template: ChatTemplate, prompt: ChatPrompt, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
-    return template.render(messages, continue_last=prompt.continue_last, tools=tools, variables=prompt.variables)
+    try:
+        return template.render(messages, continue_last=prompt.continue_last, tools=tools, variables=prompt.variables)
+    except TemplateFailure:
+        names = {**_older_names(tools), **prompt.variables}
+        return template.render(messages, continue_last=prompt.continue_last, tools=tools, variables=names)
+
+
+def _older_names(tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """What some templates count on: a list of tools even where there are none (those that are meant for tools only), and what
+    FireFunction's users were told to give it. A date, and not a time, so that what is cached of one request serves the next."""
+    today = datetime.now(UTC).strftime("%b %d %Y")
+    return {"tools": tools, "functions": json_text.dump(tools) if tools else "", "datetime": today}
 
 
 def _as_dict(message: Message) -> dict[str, Any]:

@@ -21,6 +21,14 @@ _MARK = "\ue0f0\ue0f1\ue0f2"
 """Stands where the last message ends; private characters, so that no template does anything to it."""
 
 
+class TemplateRefusal(InvalidRequest):
+    """The template itself refuses the conversation, in its own words; it may take the same told otherwise."""
+
+
+class TemplateFailure(InvalidRequest):
+    """The template's program fails: a name or a form that it expects is not there."""
+
+
 class ChatTemplate:
     """A template. Immutable; any thread may render.
 
@@ -72,7 +80,8 @@ class ChatTemplate:
             variables: further names for the template; they may also overrule `tools` and `add_generation_prompt`.
 
         Raises:
-            InvalidRequest: the template refuses (in its own words), fails, or wants too much.
+            TemplateRefusal, TemplateFailure: see there.
+            InvalidRequest: it wants too much, or what it may not have.
         """
         messages = list(messages)
         if continue_last:
@@ -100,15 +109,15 @@ class ChatTemplate:
                     parts.append(part)
             return "".join(parts)
         except RefusedError as error:
-            raise InvalidRequest(str(error)[:_MAX_REASON_LEN] or "The chat template refuses this conversation.") from None
+            raise TemplateRefusal(str(error)[:_MAX_REASON_LEN] or "The chat template refuses this conversation.") from None
         except TemplateLimitError as error:
             raise InvalidRequest(f"The chat template was stopped: {error}.") from None
         except SecurityError as error:
             raise InvalidRequest(f"The chat template does what it may not: {_reason(error)}.") from None
         except TemplateError as error:
-            raise InvalidRequest(f"The chat template cannot render this conversation: {_reason(error)}.") from None
+            raise TemplateFailure(f"The chat template cannot render this conversation: {_reason(error)}.") from None
         except Exception as error:  # noqa: BLE001 - a program that somebody else wrote may fail in any way
-            raise InvalidRequest(
+            raise TemplateFailure(
                 f"The chat template cannot render this conversation ({type(error).__name__}: {_reason(error)})."
             ) from None
 

@@ -154,6 +154,8 @@ def _tojson(meter: MeterSource) -> Filter:
         width = len(indent) if isinstance(indent, str) else indent or 0
         if width > _MAX_INDENT or any(len(separator) > _MAX_INDENT for separator in separators or ()):
             raise TemplateLimitError(f"it indents JSON by more than {_MAX_INDENT}")
+        if isinstance(value, Iterator):  # what `map` and `select` give
+            value = text_methods.bounded_list(meter(), value)
         weight = meter().weigh(value)
         meter().check_text_len(weight.chars + weight.nodes * (2 * _MAX_INDENT if separators else 4 + width * weight.depth))
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)

@@ -11,6 +11,8 @@ from typing import Any
 from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
+from publican.host.templating.queues import without_mutation
+
 TICK, MADE, JOINED = "publican_tick", "publican_made", "publican_joined"
 _FORBIDDEN: dict[type[nodes.Node], str] = {
     nodes.Include: "include",
@@ -41,7 +43,7 @@ def instrument(template: nodes.Template) -> nodes.Template:
         UnusableTemplateError: it is too large, or uses a tag that it may not use.
     """
     _check(template)
-    changed = _Instrument().visit(template)
+    changed = _Instrument().visit(without_mutation(template))
     changed.set_environment(template.environment)
     return changed  # type: ignore[no-any-return]
 
