@@ -9,7 +9,7 @@ from publican.core.events import FinishReason
 from publican.engine.outbox import Outbox, Said
 from publican.engine.sampling.pipeline import Choice, Pipeline
 from publican.engine.scheduler import Scheduler
-from publican.engine.sequence import Sequence
+from publican.engine.sequence import Group, Sequence
 
 _MAX_TRIES = 64
 """A banned string is let pass when so many ways around it, from the same place, led into one again."""
@@ -30,7 +30,7 @@ class Commit:
         pipeline: Pipeline,
         outbox: Outbox,
         end: Callable[[Sequence, FinishReason], None],
-        fail: Callable[[Sequence, PublicanError], None],
+        fail: Callable[[Group, PublicanError], None],
     ) -> None:
         self._scheduler = scheduler
         self._pipeline = pipeline
@@ -44,7 +44,9 @@ class Commit:
         matcher = sequence.matcher
         if matcher is not None:
             if matcher.error:
-                self._fail(sequence, Unsupported(f"The grammar became too hard to follow ({matcher.error:.200}); simplify it."))
+                self._fail(
+                    sequence.group, Unsupported(f"The grammar became too hard to follow ({matcher.error:.200}); simplify it.")
+                )
                 return
             if reason is None:
                 reason = self._say_forced(sequence)

@@ -148,12 +148,17 @@ class Outbox:
         self.finished(group, 0)
 
     def failed(self, id: RequestId, error: PublicanError) -> None:
+        self._forget_tries(id)
         self._events.append((id, Failed(error)))
 
     def forget(self, id: RequestId) -> None:
         """Nobody listens to this job any more."""
         self._events = [(owner, event) for owner, event in self._events if owner != id]
-        self._tries = {group: held for group, held in self._tries.items() if group.job.id != id}
+        self._forget_tries(id)
+
+    def _forget_tries(self, id: RequestId) -> None:
+        if self._tries:
+            self._tries = {group: held for group, held in self._tries.items() if group.job.id != id}
 
     def drain(self) -> tuple[tuple[RequestId, Event], ...]:
         events, self._events = tuple(self._events), []

@@ -88,8 +88,14 @@ class Scheduler:
         """`sequence` has ended, wherever it stands; its computed prefix stays in the cache."""
         if sequence.slot is None:
             self.waiting.remove(sequence)
+            self._memory_changed = True  # for those behind it: they may need less
         else:
             self._leave(sequence)
+
+    def drop(self, sequence: Sequence) -> None:
+        """As `finish`, of one whose request failed: it may not have come yet, or have gone already."""
+        if sequence.slot is not None or sequence in self.waiting:
+            self.finish(sequence)
 
     def _leave(self, sequence: Sequence) -> None:
         assert sequence.slot is not None

@@ -107,7 +107,7 @@ class Driver:
     def step(self) -> bool:
         self.engine.handle_commands(wait=False)
         worked = self.engine.step()
-        self.engine.scheduler.check()
+        self.engine.check()
         return worked
 
     def run(self, max_steps: int = 5_000) -> None:

@@ -269,6 +269,15 @@ def test_where_not_even_one_fits_it_is_said_at_once():
     assert [type(event) for event in events] == [Failed]
 
 
+def test_a_prompt_that_never_fits_stands_in_nobodys_way():
+    driver = Driver(fake_info(Pages(4, 12), context_len=100))
+    too_long = driver.submit("x" * 60)
+    behind = driver.submit("behind it", max_tokens=4)
+    driver.run()
+    assert [type(event) for event in driver.answers[too_long].events] == [Failed]
+    assert driver.answers[behind].text() == alone("behind it", max_tokens=4)
+
+
 def full(plan):
     raise OutOfMemory("no room")
 

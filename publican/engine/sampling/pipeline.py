@@ -6,7 +6,7 @@ what samplers need of it is gathered once and kept until the batch is made up di
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -115,10 +115,19 @@ class Pipeline:
         row = self._free.pop() if self._free else len(self._states)
         self._states[row] = state
         on = frozenset(state.stack)
-        for sampler in dict.fromkeys(self._samplers.values()):
-            sampler.add(row, state.params, on)
+        try:
+            for sampler in dict.fromkeys(self._samplers.values()):
+                sampler.add(row, state.params, on)
+        except BaseException:
+            self.remove(row)  # whoever has it next says anew what each sampler is to do
+            raise
         self._plans.clear()
         return row
+
+    def check(self, rows: Collection[int]) -> None:
+        """Raises AssertionError unless `rows` are the ones in use."""
+        assert sorted(self._states) == sorted(rows), "rows were lost, or given twice"
+        assert sorted((*self._states, *self._free)) == list(range(len(self._states) + len(self._free)))
 
     # --- steps
 
