@@ -40,7 +40,7 @@ from publican.host.pulling import Puller
 from publican.host.settle import settle
 from publican.host.template_files import template_for
 from publican.host.templates import ChatTemplates
-from publican.host.tokenizer import load_tokenizer
+from publican.host.tokenizer import load_tokenizer, text_end
 from publican.host.vectors import vector_style
 from publican.store.catalogue import StoredModel, find_model, list_models
 from publican.store.checkpoint import open_checkpoint
@@ -204,7 +204,7 @@ class ModelLibrary:
             max_tokens = max_drafting(chosen.backend)
             spec = replace(spec, draft=draft_spec(spec, draft), planned_bytes=planned, max_guessing=max_tokens)
         self.last_opened = Opened(stored, checkpoint, chosen, fitted, spec, draft)
-        vectors = vector_style(checkpoint, model.is_encoder)
+        vectors = vector_style(checkpoint, model.is_encoder, text_end(tokenizer))
         info = describe(stored, checkpoint, tokenizer.vocabulary, templates, sampling, vectors.meant)
         description = ModelDescription(stored.name, int(stored.modified_s), chosen.loader, chosen.why, info)
         self._newest = LoadedModel(description, spec, prompter, self._make_port, self._max_waiting, vectors)

@@ -57,11 +57,12 @@ class VectorStyle:
         return (*tokens, *end)
 
 
-def vector_style(checkpoint: Checkpoint, is_encoder: bool) -> VectorStyle:
-    """How the model in `checkpoint` makes vectors. Reads a small file beside it if it is a folder."""
+def vector_style(checkpoint: Checkpoint, is_encoder: bool, text_end: TokenId | None = None) -> VectorStyle:
+    """How the model in `checkpoint` makes vectors. Reads a small file beside it if it is a folder, whose tokenizer puts
+    `text_end` behind a text."""
     is_gguf = checkpoint.format == "gguf"
     pooling = _pooling_of_gguf(checkpoint.metadata) if is_gguf else _pooling_of_folder(checkpoint.path)
-    end = _end_of_gguf(checkpoint.metadata) if is_gguf else None
+    end = _end_of_gguf(checkpoint.metadata) if is_gguf else text_end
     return VectorStyle(pooling or "mean", end, is_encoder, meant=is_encoder or pooling is not None)
 
 

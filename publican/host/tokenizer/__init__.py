@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from publican.core.ids import TokenId
 from publican.core.model import Checkpoint
 from publican.core.tokenizer import Tokenizer
 
@@ -25,6 +26,12 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     from publican.host.tokenizer.folder import folder_tokenizer
 
     return folder_tokenizer(checkpoint.path, _num_rows(checkpoint))
+
+
+def text_end(tokenizer: Tokenizer) -> TokenId | None:
+    """The token that a folder's tokenizer puts behind a whole text; None for none, and for GGUF, whose metadata say it."""
+    end = getattr(tokenizer, "text_end", None)
+    return TokenId(end) if isinstance(end, int) else None
 
 
 def _num_rows(checkpoint: Checkpoint) -> int:

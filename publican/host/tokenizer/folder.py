@@ -32,9 +32,11 @@ class FolderTokenizer:
     Args:
         library: the tokenizer, which nobody else may change.
         add_bos: whether the model wants its beginning-of-sequence token first.
+        text_end: the token that it puts behind a text that is whole; None for none. Conversations go on, so `encode` adds none.
     """
 
-    def __init__(self, library: Tokenizer, vocabulary: Vocabulary, add_bos: bool) -> None:
+    def __init__(self, library: Tokenizer, vocabulary: Vocabulary, add_bos: bool, text_end: TokenId | None = None) -> None:
+        self.text_end = text_end
         self._library = library
         self._vocabulary = vocabulary
         self._add_bos = add_bos
@@ -80,13 +82,15 @@ def folder_tokenizer(folder: Path, num_rows: int = 0) -> FolderTokenizer:
     _add_tokens(library, config)
     ids = {text: TokenId(token) for text, token in library.get_vocab(with_added_tokens=True).items()}
     bos = _named_token(config, "bos", ids)
+    end = _text_end(library, config, ids)
     vocabulary = Vocabulary(
         pieces := _pieces(library, ids, num_rows, folder.name),
         _special(library, pieces),
         _ends(library, ids, config),
         bos if bos is None or bos < len(pieces) else None,
     )
-    return FolderTokenizer(library, vocabulary, _wants_bos(library, config, bos))
+    text_end = end if end is None or end < len(pieces) else None
+    return FolderTokenizer(library, vocabulary, _wants_bos(library, config, bos), text_end)
 
 
 def _read_library(path: Path) -> Tokenizer:
@@ -161,6 +165,16 @@ def _wants_bos(library: Tokenizer, config: Mapping[str, Any], bos: TokenId | Non
     if isinstance(said, bool):
         return said
     return bos is not None and library.encode("a").ids[:1] == [bos]
+
+
+def _text_end(library: Tokenizer, config: Mapping[str, Any], ids: Mapping[str, TokenId]) -> TokenId | None:
+    """What `tokenizer.json` puts there of its own, as transformers 5 does it; and the end of sequence where the settings ask
+    for one, as transformers 4 and the classes of some models' own (gte-Qwen2) do it."""
+    if config.get("add_eos_token") is True:
+        return _named_token(config, "eos", ids)
+    bare, whole = (library.encode("a", add_special_tokens=add).ids for add in (False, True))
+    end = whole[-1:] if bare and whole[-len(bare) - 1 : -1] == bare else []
+    return TokenId(end[0]) if end else None
 
 
 def _special(library: Tokenizer, pieces: Sequence[bytes]) -> frozenset[TokenId]:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import transformers
 from hypothesis import given, settings
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import Tokenizer, decoders, models, processors
 
 from publican.core.errors import ModelFileError, UnsupportedModel
-from publican.host.tokenizer import load_tokenizer
+from publican.host.tokenizer import load_tokenizer, text_end
 from publican.host.tokenizer.folder import FolderTokenizer, folder_tokenizer
 from publican.store.checkpoint import open_checkpoint
 from tests.host.tokenizer.corpus import TEXTS, any_text, scrambled
@@ -176,3 +176,36 @@ def test_settings_for_training_are_off(tmp_path: Path) -> None:
     assert json.loads((folder / "tokenizer.json").read_text())["truncation"] is not None
     assert len(folder_tokenizer(folder).encode("the quick brown fox jumps over it")) > 5
     assert len(folder_tokenizer(folder).encode("a")) == 1
+
+
+@pytest.mark.parametrize(
+    ("single", "config"),
+    [
+        ("$A </s>", {}),
+        ("<s> $A </s>", {"bos_token": "<s>"}),
+        ("<s> $A", {"bos_token": "<s>"}),
+        ("", {"add_eos_token": False}),
+        ("$A </s>", {"add_eos_token": False}),
+        ("$A </s> </s>", {}),
+    ],
+)
+def test_what_stands_behind_a_whole_text(tmp_path: Path, single: str, config: dict[str, Any]) -> None:
+    library = byte_level()
+    names = [(name, library.token_to_id(name)) for name in ("<s>", "</s>")]
+    library.post_processor = processors.TemplateProcessing(single=single, special_tokens=names) if single else None
+    folder = write_folder(tmp_path / "m", {**CONFIG, "bos_token": None, **config}, library)
+    ours = load_tokenizer(open_checkpoint(folder))
+    theirs = transformers.AutoTokenizer.from_pretrained(folder).encode("the")
+    end = text_end(ours)
+    if single.count("</s>") == 2:
+        assert end is None, "two are not understood, and half of them would be wrong"
+    else:
+        assert [*ours.encode("the"), *([] if end is None else [end])] == theirs
+
+
+def test_settings_that_want_an_end_are_heard(tmp_path: Path) -> None:
+    """transformers 5 hears them only of a model's own class, which it would run."""
+    ours = load_tokenizer(open_checkpoint(write_folder(tmp_path / "m", {**CONFIG, "add_eos_token": True})))
+    end = text_end(ours)
+    assert end is not None
+    assert ours.vocabulary.pieces[end] == b"</s>"
