@@ -63,6 +63,10 @@ class Space:
             return self.xp.reshape(array, (-1,)).index_select(0, flat)
         return self.xp.take(self.xp.reshape(array, (-1,)), flat, axis=0)
 
+    def rows_of(self, array: Array, which: Array) -> Array:
+        """The rows `which`, int64 [n], of `array` [B, N]: [n, N], a copy."""
+        return array.index_select(0, which) if self.is_torch else self.xp.take(array, which, axis=0)
+
     def exp(self, own: Array) -> Array:
         """e to the power of `own`, whose memory the result may take: asking for new costs as much as the work."""
         if self.is_numpy:

@@ -13,6 +13,7 @@ import numpy as np
 from publican.core.sampling import SamplingParams
 from publican.engine.sampling.arrays import Array, Host
 from publican.engine.sampling.batch import Batch
+from publican.engine.sampling.masks import add_to_rows
 from publican.engine.sampling.rows import Rows
 from publican.engine.sampling.stack import BIAS_STEPS
 from publican.engine.sampling.state import RowState
@@ -33,8 +34,9 @@ class Bias:
 
     def apply(self, rows: Rows, batch: Batch, steps: frozenset[str]) -> None:
         if "allowed_tokens" in steps:
-            for i, barrier in batch.keep("allowed_tokens", lambda: self._barriers(rows, batch)):
-                rows.add_to_row(i, barrier)
+            which, barriers = batch.keep("allowed_tokens", lambda: self._barriers(rows, batch))
+            if which:
+                add_to_rows(rows, which, barriers)
         if "bias" in steps:
             rows.shift(*batch.keep("bias", lambda: self._constant(rows, batch)))
         moving = steps - {"allowed_tokens", "bias"}
@@ -43,16 +45,18 @@ class Bias:
             if any(edits):
                 rows.shift(*_flat(rows, edits))
 
-    def _barriers(self, rows: Rows, batch: Batch) -> list[tuple[int, Array]]:
-        """For each row that allows only some tokens: 0 for these and -inf for all others, [1, V]."""
-        barriers = []
+    def _barriers(self, rows: Rows, batch: Batch) -> tuple[list[int], Array]:
+        """The rows that allow only some tokens, and 0 for these and -inf for all others: [n, V]."""
+        which: list[int] = []
+        barriers: list[Host] = []
         for i, state in enumerate(batch.states):
             allowed = [token for token in state.params.allowed_tokens if token < rows.num_vocab]
             if allowed:
-                barrier = np.full((1, rows.num_vocab), -math.inf)
-                barrier[0, allowed] = 0.0
-                barriers.append((i, rows.space.put(barrier, rows.logits.dtype)))
-        return barriers
+                barrier = np.full(rows.num_vocab, -math.inf)
+                barrier[allowed] = 0.0
+                which.append(i)
+                barriers.append(barrier)
+        return which, rows.space.put(np.stack(barriers), rows.logits.dtype) if barriers else None
 
     def _constant(self, rows: Rows, batch: Batch) -> tuple[Array, Array, Array]:
         edits: list[dict[int, float]] = []

@@ -35,7 +35,7 @@ def raw_rows(group: Group, rows: Rows) -> Rows | None:
     if not group.wants_raw:
         return None
     which = rows.space.put(np.array(group.wants_raw, dtype=np.int64))
-    copied = Rows(rows.passes, rows.xp.take(rows.logits, which, axis=0))
+    copied = Rows(rows.passes, rows.space.rows_of(rows.logits, which))
     copied.repair()
     return copied
 

@@ -164,11 +164,12 @@ class Rows:
         if self.scale is not None:
             self.replace(self.logits * self.scale)
 
-    def replace(self, logits: Array) -> None:
-        """New current logits, -inf wherever they were."""
+    def replace(self, logits: Array, peak: Array | None = None) -> None:
+        """New current logits, -inf wherever they were; and their peak, if it is known."""
         self.logits = logits
         self.scale = None
         self._forget()
+        self._peak = peak
 
     def keep_within(self, distance: Array) -> None:
         """Keep the tokens at most `distance` ≥ 0, [B, 1], below the highest; infinity keeps all."""
@@ -292,14 +293,6 @@ class Rows:
     def ban(self, rows: Array, tokens: Array) -> None:
         """Take `tokens` [n] of `rows` [n] out, unless nothing would be left of the row."""
         self.shift(rows, tokens, self.xp.full(rows.shape[0], -self.xp.inf, dtype=self.logits.dtype, device=self.space.device))
-
-    def add_to_row(self, row: int, values: Array) -> None:
-        """Add `values` [1, N] to the logits of one whole row, unless nothing would be left of it."""
-        xp = self.xp
-        changed = self.logits[row : row + 1, :] + values
-        if bool(xp.any(changed > -xp.inf)):
-            self.logits[row : row + 1, :] = changed
-            self._forget()
 
     def repair(self) -> None:
         """Make logits that are no numbers, or infinite, into such as samplers can work with: out, and as high as can be."""

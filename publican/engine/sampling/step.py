@@ -12,7 +12,7 @@ from publican.engine.sampling.arrays import Array, Space
 from publican.engine.sampling.draw import Drawn, draw, likeliest
 from publican.engine.sampling.group import Call, Group
 from publican.engine.sampling.guidance import guided
-from publican.engine.sampling.masks import banned_of, barrier, byte_table
+from publican.engine.sampling.masks import apply_masks, banned_of
 from publican.engine.sampling.passes import Passes
 from publican.engine.sampling.rng import Purpose
 from publican.engine.sampling.rows import Rows
@@ -48,7 +48,7 @@ def own_logits(space: Space, logits: Array, draws: Sequence[Draw], may_write: bo
         part = logits[first : first + count, :]
         part = part if may_write else xp.asarray(part, copy=True)
     else:
-        part = xp.take(logits, space.put(np.array(index, dtype=np.int64)), axis=0)
+        part = space.rows_of(logits, space.put(np.array(index, dtype=np.int64)))
     return part if part.dtype in (xp.float32, xp.float64) else xp.astype(part, xp.float32)
 
 
@@ -119,11 +119,9 @@ def _min_keep(group: Group, rows: Rows) -> Array | None:
 
 
 def _mask(group: Group, rows: Rows, draws: Sequence[Draw]) -> None:
-    if any(one.mask is not None for one in draws):
-        table = group.batch.keep("byte table", lambda: byte_table(rows.space, rows.logits.dtype))
-        for i, one in enumerate(draws):
-            if one.mask is not None:
-                rows.add_to_row(i, barrier(rows.space, one.mask, rows.num_vocab, table))
+    masks = [(i, one.mask) for i, one in enumerate(draws) if one.mask is not None]
+    if masks:
+        apply_masks(rows, group.batch, masks)
     if any(one.banned for one in draws):
         which, tokens = banned_of([one.banned for one in draws], rows.num_vocab)
         rows.ban(rows.space.put(which), rows.space.put(tokens))

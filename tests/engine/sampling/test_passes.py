@@ -66,6 +66,17 @@ def test_how_often_a_step_waits(stack, most, monkeypatch):
     assert sizes.num_waits <= most
 
 
+def test_all_masks_of_a_step_are_one_wait():
+    logits = logits_like_a_model(1, 8, 4096)[0]
+    runner = Runner("torch")
+    draws = [Draw(runner.add(STACKS["greedy"]), i, np.arange(4096) % 8 != i) for i in range(8)]
+    with _Sizes() as masked:
+        runner.sample(logits, [], draws)
+    with _Sizes() as free:
+        runner.sample(logits, [], [draw._replace(mask=None) for draw in draws])
+    assert masked.num_waits <= free.num_waits + 2  # logits that are no numbers are looked for before masks, too
+
+
 class _Sizes(TorchDispatchMode):
     """The most numbers that each operation was given, and how many of them a host would have to wait for."""
 
