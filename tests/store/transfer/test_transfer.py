@@ -382,19 +382,22 @@ def test_a_file_that_changes_at_a_loose_address(hub: FakeHub, tmp_path: Path) ->
     from publican.store.transfer.transfer import transfer
     from tests.store.transfer.fetching import network
 
-    hub.loose["x.gguf"] = DATA
-    hub.faults = [Fault("/loose", times=-1, bytes_per_s=4 * MIB)]
+    class Replaced(dict[str, bytes]):
+        """Served twice, to whoever looks at its start and for the first of its ranges; another file from then on."""
+
+        num_served = 0
+
+        def get(self, key: str, default: bytes | None = None) -> bytes:  # type: ignore[override]
+            self.num_served += 1
+            return DATA if self.num_served <= 2 else DATA[:-1] + b"!"
+
+    hub.loose = Replaced()
 
     async def main() -> None:
         async with Session(network(hub)) as session:
             remote = RemoteFile(session, f"{hub.cdn_url}/loose/x.gguf", "x.gguf")
             await remote.read(0, 16)
-
-            def watch(event: object) -> None:
-                if isinstance(event, Progress) and event.here_bytes > 2 * MIB:
-                    hub.loose["x.gguf"] = DATA[:-1] + b"!"
-
-            await transfer([Item(remote, "x.gguf", len(DATA), None, "x")], tmp_path, session, watch)
+            await transfer([Item(remote, "x.gguf", len(DATA), None, "x")], tmp_path, session, lambda event: None)
 
     with pytest.raises(ModelFileError, match="another file now"):
         asyncio.run(main())
