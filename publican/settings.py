@@ -52,7 +52,12 @@ class Settings(BaseModel):
         None, ge=64, le=16_777_216, description="Tokens of context per conversation; by default the model's."
     )
     users: int = Field(4, ge=1, le=1_000, description="Conversations that have room at full length side by side.")
-    max_running: int = Field(32, ge=1, le=256, description="Answers computed together at most; the others wait.")
+    max_running: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Answers computed together at most; the others wait. By default what the machine carries.",
+    )
     max_queue: int = Field(256, ge=0, le=100_000, description="Requests that may wait; one more is told to come back later.")
     threads: int | None = Field(None, ge=1, le=1_024, description="Compute threads; by default one per physical core.")
     gpu_layers: int | None = Field(

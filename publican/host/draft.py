@@ -19,7 +19,7 @@ from publican.hardware.sizes import shown
 from publican.host.available import available
 from publican.host.choose import Available, Chosen
 from publican.host.choose_rope import RopeWish
-from publican.host.fit import Decision, Fit, engine_of
+from publican.host.fit import MOST_SLOTS, Decision, Fit, engine_of
 from publican.host.fit_shape import ShapedModel, shape_model
 from publican.host.options import LoadOptions, WorkerSpec
 from publican.host.settle import settle
@@ -88,7 +88,9 @@ def _ways(stored: StoredModel, model: ShapedModel, here: Available, options: Loa
         if context_len < min(SHORTEST_CONTEXT, most_len):
             break
         try:
-            chosen, fitted = settle(shape, own, _draft_options(options, context_len, users), machine)
+            chosen, fitted = settle(
+                shape, own, _draft_options(replace(options, max_running=alone.num_slots), context_len, users), machine
+            )
         except OutOfMemory as error:
             objection = error
         else:
@@ -137,7 +139,7 @@ def draft_spec(spec: WorkerSpec, draft: Draft) -> WorkerSpec:
         vocabulary=spec.vocabulary,
         context_len=context_len,
         num_tokens=max(context_len, min(fitted.num_tokens, spec.num_tokens)),
-        num_slots=min(256, 2 * spec.max_running) if draft.chosen.loader == "llama" else spec.max_running,
+        num_slots=min(MOST_SLOTS, 2 * spec.max_running) if draft.chosen.loader == "llama" else spec.max_running,
         max_running=spec.max_running,
         max_batch_tokens=fitted.plan.load.chunk_len,
         threads=spec.threads,

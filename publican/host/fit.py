@@ -16,6 +16,7 @@ from publican.hardware.machine import Machine
 from publican.hardware.plan import Cut, Devices, Plan, Share
 from publican.hardware.planner import SHORTEST_CONTEXT, Planner
 from publican.hardware.sizes import shown
+from publican.hardware.slots import USUAL_SLOTS, Slots, choose_slots
 from publican.host.choose import Chosen
 from publican.host.choose_rope import ChosenRope, RopeWish, choose_rope
 from publican.host.fit_shape import ShapedModel
@@ -23,6 +24,7 @@ from publican.host.options import KVType as AskedKVType
 from publican.host.options import LoadOptions
 
 MAX_BATCH_TOKENS = 512
+MOST_SLOTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,14 @@ class Decision:
 class Fit:
     """Attributes:
     plan: where everything lies; its `load` has the context, the people and the cache's type.
+    num_slots: answers computed together at most.
     kv_type: what the executor is told; ``auto`` where its own choice was planned with.
     gpu_layers, gpu_split: what libllama is told, or native in its own way.
     rope: None is the model's own.
     """
 
     plan: Plan
+    num_slots: int
     kv_type: AskedKVType
     gpu_layers: int
     gpu_split: tuple[float, ...]
@@ -103,10 +107,11 @@ def fit(model: ShapedModel, chosen: Chosen, options: LoadOptions, machine: Machi
     planner = make_planner(model, engine, options, Devices.of(machine))
     rope = choose_rope(model.spec, options.context_len, options.rope)
     load, kv_why = _load(planner, rope.reach_len, options)
-    plan = planner.plan(load)
+    plan, slots = _with_slots(planner, load, rope, options, machine)
     escalated = options.kv_type == "auto" and load.kv_type != planner.kv_types[0]
     return Fit(
         plan=plan,
+        num_slots=slots.count,
         kv_type=load.kv_type if escalated else options.kv_type,
         gpu_layers=_gpu_layers(plan, options, machine),
         gpu_split=_gpu_split(plan, planner.devices, options),
@@ -116,7 +121,7 @@ def fit(model: ShapedModel, chosen: Chosen, options: LoadOptions, machine: Machi
             *(
                 _encoder_decisions(load, asked_len)
                 if model.is_encoder
-                else _context_decisions(planner, plan, rope, options, kv_why)
+                else _context_decisions(planner, plan, rope, options, (slots, kv_why))
             ),
             *_gpu_decisions(plan, options, machine),
             *(() if model.is_encoder else _rope_decisions(rope)),
@@ -135,13 +140,13 @@ def for_kind(model: ShapedModel, options: LoadOptions) -> LoadOptions:
 
 
 def _context_decisions(
-    planner: Planner, plan: Plan, rope: ChosenRope, options: LoadOptions, kv_why: str
+    planner: Planner, plan: Plan, rope: ChosenRope, options: LoadOptions, others: tuple[Slots, str]
 ) -> tuple[Decision, ...]:
-    load = plan.load
+    load, (slots, kv_why) = plan.load, others
     return (
         Decision("context", f"{load.context_len:,} tokens", _context_why(load, rope.reach_len, options, planner), "--ctx"),
         Decision("room", _room_text(load), _room_why(load, options, plan), "--users"),
-        Decision("slots", f"{options.max_running} answers at once", "the others wait", "--max-running"),
+        Decision("slots", f"{slots.count} answers at once", slots.why, "--max-running"),
         Decision("cache", f"{load.kv_type}, {shown(plan.needs.kv_bytes)}", kv_why, "--cache-type"),
     )
 
@@ -157,6 +162,11 @@ def _encoder_decisions(load: Load, asked_len: int | None) -> tuple[Decision, ...
     )
 
 
+def most_slots(options: LoadOptions) -> int:
+    """The slots that are planned with until it is known how many there will be: mostly that many or fewer."""
+    return options.max_running or max(USUAL_SLOTS, min(options.num_users, MOST_SLOTS))
+
+
 def first_load(planner: Planner, context_len: int, options: LoadOptions) -> Load:
     """What `options` ask for at that length, before anything was lessened."""
     check_kv_type(planner.engine, planner.spec.head_dim, options.kv_type)
@@ -164,8 +174,8 @@ def first_load(planner: Planner, context_len: int, options: LoadOptions) -> Load
         context_len=context_len,
         num_users=options.num_users,
         kv_type=planner.kv_types[0] if options.kv_type == "auto" else options.kv_type,
-        chunk_len=max(MAX_BATCH_TOKENS, options.max_running),
-        num_logits=2 * options.max_running,
+        chunk_len=max(MAX_BATCH_TOKENS, most_slots(options)),
+        num_logits=2 * most_slots(options),
         is_exact=options.quality,
     )
 
@@ -188,6 +198,18 @@ def _load(planner: Planner, reach_len: int, options: LoadOptions) -> tuple[Load,
             why = f"{wanted.context_len:,} tokens do not fit in {wanted.kv_type}, and hardly lose anything in q8"
             return replace(smaller, num_users=min(users, options.num_users)), why
     raise OutOfMemory(refusal(planner, replace(wanted, num_users=1)))
+
+
+def _with_slots(planner: Planner, load: Load, rope: ChosenRope, options: LoadOptions, machine: Machine) -> tuple[Plan, Slots]:
+    """The plan with as many slots as were asked for, or as it and the machine carry."""
+    plan = planner.plan(load)
+    if options.max_running is not None:
+        return plan, Slots(options.max_running, "asked for; the others wait")
+    is_lessened = load != first_load(planner, options.context_len or rope.reach_len, options)
+    slots = choose_slots(planner, plan, min(options.num_users, MOST_SLOTS), options.threads or machine.num_cores, is_lessened)
+    if planner.engine == "llama" or planner.is_encoder:  # libllama has room for the logits of each that it remembers
+        return plan, slots
+    return planner.plan(replace(load, chunk_len=max(MAX_BATCH_TOKENS, slots.count), num_logits=2 * slots.count)), slots
 
 
 def refusal(planner: Planner, load: Load) -> str:
@@ -281,4 +303,4 @@ def _rope_decisions(rope: ChosenRope) -> tuple[Decision, ...]:
     )
 
 
-__all__ = ["Decision", "Fit", "KVType", "engine_of", "first_load", "fit", "for_kind", "make_planner", "refusal"]
+__all__ = ["Decision", "Fit", "KVType", "engine_of", "first_load", "fit", "for_kind", "make_planner", "most_slots", "refusal"]

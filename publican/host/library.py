@@ -28,7 +28,7 @@ from publican.host.available import available
 from publican.host.choose import Chosen
 from publican.host.describe import describe
 from publican.host.draft import Draft, check_tokens, draft_spec, settle_with
-from publican.host.fit import Fit
+from publican.host.fit import MOST_SLOTS, Fit, most_slots
 from publican.host.fit_shape import is_encoder, shape_model
 from publican.host.guessing import has_draft, max_drafting, max_guessing
 from publican.host.model import LoadedModel, ModelDescription
@@ -185,11 +185,11 @@ class ModelLibrary:
             if self.last_opened.draft is not None:
                 machine = without(machine, self.last_opened.draft.fit.plan)
         adapters = self._adapters_for(stored, checkpoint, options)
-        if adapters and options.loader == "auto":
-            options = replace(options, loader="native")
         tokenizer = load_tokenizer(checkpoint)
         drafting = self._draft_for(stored, tokenizer.vocabulary, options)
         model, here = with_adapters(shape_model(checkpoint), adapters), available(checkpoint, machine)
+        if adapters:  # native's backends apply them, each of which may have to take over from another; libllama does not
+            here = replace(here, llama=False)
         draft: Draft | None = None
         if drafting is not None:
             chosen, fitted, draft = settle_with(drafting, model, here, options, machine)
@@ -222,8 +222,8 @@ def _spec(
         vocabulary=vocabulary,
         context_len=fitted.context_len,
         num_tokens=fitted.num_tokens,
-        num_slots=min(256, 2 * options.max_running) if chosen.loader == "llama" else options.max_running,
-        max_running=options.max_running,
+        num_slots=min(MOST_SLOTS, 2 * most_slots(options)) if chosen.loader == "llama" else fitted.num_slots,
+        max_running=fitted.num_slots,
         max_batch_tokens=fitted.plan.load.chunk_len,
         threads=options.threads or num_cores,
         gpu_layers=fitted.gpu_layers,

@@ -24,7 +24,7 @@ class LoadOptions:
         loader: which executor; `backend` is native's.
         context_len: tokens one conversation may hold; None is the model's own, or what fits.
         num_users: conversations that should have room at full length side by side.
-        max_running: answers computed together at most.
+        max_running: answers computed together at most; None is what room and processor carry.
         threads: compute threads; None is the number of physical cores.
         gpu_layers: layers libllama puts on GPUs; None is as many as fit, -1 is all.
         gpu_split: GB of each GPU that layers and their cache may take; empty is what is free.
@@ -42,7 +42,7 @@ class LoadOptions:
     backend: NativeBackend = "auto"
     context_len: int | None = None
     num_users: int = 4
-    max_running: int = 32
+    max_running: int | None = None
     threads: int | None = None
     gpu_layers: int | None = None
     gpu_split: tuple[float, ...] = ()

@@ -248,9 +248,10 @@ def test_a_key_that_is_set_is_wanted_on_loopback_too(tmp_path: Path):
 
 
 def refusal(tmp_path: Path, *args: str) -> str:
-    """What `publican serve` says when it will not."""
+    """What `publican serve` says when it will not. On ports that nobody has: whoever works here may have a server running."""
     done = subprocess.run(
         [sys.executable, "-m", "publican", "serve", *args],
+        env=os.environ | {"PUBLICAN_PORT": str(free_port()), "PUBLICAN_STREAM_PORT": "0"},
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -15,9 +15,10 @@ import pytest
 from publican.apis.app import create_app
 from publican.apis.config import ApiConfig
 from publican.cli.serve import adapters_from
-from publican.core.errors import InvalidParameter, ModelFileError, SettingsError, UnsupportedModel
+from publican.core.errors import InvalidParameter, ModelFileError, OutOfMemory, SettingsError, UnsupportedModel
 from publican.core.model import Adapter, ModelSpec
 from publican.hardware.machine import described_machine
+from publican.host.choose import Available
 from publican.host.fake import FakeLibrary
 from publican.host.host import ModelHost
 from publican.host.in_process import ThreadPort
@@ -180,6 +181,21 @@ def test_they_are_for_the_first_model_and_counted(folder: Path) -> None:
     assert more >= sum(adapter.num_bytes for adapter in model.spec.adapters)
     assert opened(with_them, "two").adapters == ()
     assert opened(with_them, "one").adapters == ("poet", "nothing")
+
+
+def test_what_is_too_large_for_the_card_goes_to_main_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not to libllama, which would leave the adapters out."""
+    everything = Available(cuda=True, cpu=True, llama=True, native_objection=None, is_gguf=True, llama_gpu=True)
+    monkeypatch.setattr("publican.host.library.available", lambda checkpoint, machine: everything)
+    for card_bytes, backend in ((24 << 30, "cuda"), (400 << 20, "cpu")):
+        options = LoadOptions(adapters=(("poet", folder / "poet"),), context_len=256, num_users=1)
+        machine = described_machine((card_bytes,), 8 << 30, 2)
+        models = ModelLibrary(folder / "models", options, ThreadPort, 4, lambda machine=machine: machine)
+        model = opened(models, "one")
+        assert (model.spec.loader, model.spec.backend, model.adapters) == ("native", backend, ("poet",))
+    assert "main memory has the room" in model.description.why
+    with pytest.raises(OutOfMemory, match="GPU 0"):
+        models.open_model(find_model("two", models.folder), LoadOptions(loader="native", context_len=256))
 
 
 def test_what_cannot_be_is_said_before_anything_is_loaded(folder: Path) -> None:

@@ -197,3 +197,27 @@ def test_a_cache_that_the_backend_cannot_keep_is_refused_before_loading():
     small = described_machine((int(4.5 * GIB),), 64 * GIB, 8)
     with pytest.raises(OutOfMemory):  # and not eight bits, which libllama would not take
         fit(model, LLAMA, LoadOptions(context_len=16_384, num_users=1, gpu_layers=-1), small)
+
+
+def test_slots_are_computed_unless_they_are_asked_for():
+    few = fitted(ram_gib=16)
+    assert few.num_slots < 32
+    assert "8 cores give each of them about" in decision(few, "slots").why
+    assert few.plan.load.num_logits == 2 * few.num_slots
+    asked = fitted(ram_gib=16, max_running=48)
+    assert (asked.num_slots, asked.plan.load.num_logits) == (48, 96)
+    assert "asked for" in decision(asked, "slots").why
+    many = fitted(chosen=CUDA, gpus=(24,))
+    assert (many.num_slots, many.plan.load.num_logits) == (64, 128)
+    assert many.plan.fits
+    assert fitted(ram_gib=64, num_users=100, context_len=512).num_slots == 100
+
+
+@given(st.sampled_from(["llama-2-7b", "llama-3-8b", "mixtral-8x7b"]), st.integers(4, 60), st.sampled_from([CPU, CUDA, LLAMA]))
+def test_what_is_settled_fits_with_its_slots(name, gib, chosen):
+    try:
+        it = fitted(name, chosen, gpus=(gib,), ram_gib=gib)
+    except OutOfMemory:
+        return
+    assert it.plan.fits
+    assert it.plan.load.num_logits >= 2 * it.num_slots
