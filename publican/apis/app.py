@@ -42,6 +42,7 @@ from publican.apis.path_keys import PathKeys
 from publican.apis.respond import refusal
 from publican.apis.responses import routes as responses
 from publican.apis.server import Authenticate, Server
+from publican.apis.slashes import Slashes
 from publican.apis.sockets import session
 from publican.apis.tabby import routes as tabby
 from publican.apis.tabby.errors import TABBY
@@ -118,6 +119,7 @@ def _application(server: Server, routes: list[BaseRoute]) -> Starlette:
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
     app.router.redirect_slashes = False  # a redirect would lose a POST's body
     app.add_middleware(Guard, config=server.config, refuse=refuse_at)
+    app.add_middleware(Slashes)
     app.add_middleware(PathKeys)  # outermost: nothing else may see a key in a path
     return app
 

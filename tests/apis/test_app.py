@@ -236,7 +236,7 @@ def test_other_methods_are_refused_in_the_dialect_s_words(method: str, path: str
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/nothing", "/api/v1/nothing", "/nothing", "/v1/models/", "/v1/completions/", "/api/v1/generate/"]
+    "path", ["/v1/nothing", "/api/v1/nothing", "/nothing", "/v1/models", "/v1/completions/x", "/api/v1/generate/x", "/v1"]
 )
 def test_a_path_that_is_not_there(path: str) -> None:
     answer = ask(app_of(ScriptedHost()), "POST", path, {"prompt": "x"})

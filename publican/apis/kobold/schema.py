@@ -6,21 +6,25 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BeforeValidator, Field, WithJsonSchema
 
-from publican.apis.fields import MAX_COUNT, Body, Strings, Whole
+from publican.apis.casts import Int
+from publican.apis.fields import MAX_COUNT, Body, Strings
 
-Count = Annotated[Whole, Field(ge=1, le=MAX_COUNT)]
+Count = Annotated[Int, Field(ge=1, le=MAX_COUNT)]
 Truth = Annotated[bool, BeforeValidator(bool)]
 """Some clients say 1 for true, or how many."""
 
 
 class GenerateBody(Body):
-    """POST /api/v1/generate and /api/extra/generate/stream. `memory` stands before the prompt and is never cut off."""
+    """POST /api/v1/generate and /api/extra/generate/stream. `memory` stands before the prompt and is never cut off.
+
+    Numbers may be written as texts: KoboldCpp tries to read them.
+    """
 
     prompt: str = ""
     memory: str = ""
     max_context_length: Count | None = None
     max_length: Count | None = None
-    n: Annotated[Whole, Field(ge=1, le=5)] = 1
+    n: Annotated[Int, Field(ge=1, le=5)] = 1
     stop_sequence: Strings = Field(default_factory=list, validation_alias=AliasChoices("stop_sequence", "stop"))
     trim_stop: Truth = True
     bypass_eos: Truth = False

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from publican.apis.asking import Asking
+from publican.apis.casts import cast
 from publican.apis.fields import refuse_unsupported, sampling_from
 from publican.apis.formats import grammar_or_schema
 from publican.apis.kobold.schema import GenerateBody
 from publican.core.ids import TokenId
 from publican.core.request import Request, Stopping, TextPrompt, TokenPrompt, Wanted, new_request_id
+from publican.core.sampling import SAMPLING_PARAMETERS
 
 NAME = "kobold"
 MAX_LENGTH = 512
@@ -63,7 +65,7 @@ def generate(body: Mapping[str, Any], asking: Asking, context_len: int) -> Asked
         special_tokens=sent.render_special,
         truncate_prompt=room,
     )
-    sampling = sampling_from(NAME, grammar_or_schema(body), asking.presets)
+    sampling = sampling_from(NAME, cast(SAMPLING_PARAMETERS, NAME, grammar_or_schema(body)), asking.presets)
     prompt = TextPrompt(sent.memory + sent.prompt)
     request = Request(prompt, sampling, stopping, wanted, caller=asking.caller, dialect=NAME, id=new_request_id("kobold"))
     return Asked(request, sent.genkey, sent.memory, sent.prompt, room, sent.logprobs)

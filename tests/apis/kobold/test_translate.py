@@ -54,6 +54,7 @@ def test_whose_a_body_is(body: dict[str, Any], expected: bool) -> None:
         ({}, 512, 488),
         ({"max_length": 80}, 80, 920),
         ({"max_length": 5_000}, 800, 200),
+        ({"max_length": "80", "max_context_length": "300"}, 80, 220),
         ({"max_length": 80.0, "max_context_length": 300}, 80, 220),
         ({"max_length": 80, "max_context_length": 99_999}, 80, 920),
         ({"max_length": 900, "max_context_length": 100}, 80, 20),
@@ -136,3 +137,11 @@ FIELDS = {*GenerateBody.model_fields, *sampling_names("kobold"), "stop", "images
 def test_no_body_whatever_gets_anything_but_a_request_or_a_refusal(body: dict[str, Any]) -> None:
     with suppress(InvalidRequest):
         translate.generate({"prompt": "x", **body}, CALLER, 1_000)
+
+
+def test_numbers_as_texts_are_read_as_koboldcpp_reads_them() -> None:
+    asked = generate(temperature="0.7", top_k="40", rep_pen="1.1", n="2").request
+    assert (asked.sampling.temperature, asked.sampling.top_k, asked.sampling.repetition_penalty) == (0.7, 40, 1.1)
+    assert asked.wanted.num_choices == 2
+    with pytest.raises(InvalidParameter, match="temperature"):
+        generate(temperature="warm")
