@@ -1,7 +1,8 @@
 """The same shapes as transformers runs them, where it is installed: bfloat16 weights, and steps as its `generate` takes them.
 
-That is without CUDA graphs and with a cache that grows by a token, which is its default. exllamav2, exllamav3 and libllama take
-weights from files only, and are not here. Never run on a card so far.
+That is without CUDA graphs and with a cache that grows by a token, which is its default. libllama is in `shape_llama`.
+exllamav2 and exllamav3 take weights from files of their own and run on cards only; code for them that nobody could try would be
+worth nothing, so they are not here. Never run on a card so far.
 """
 
 from __future__ import annotations

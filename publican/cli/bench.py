@@ -98,7 +98,9 @@ def engine(model: str | None, json_path: Path | None, **options: Any) -> None:
     """Time the executor of MODEL alone, and with the engine around it, so that what the engine adds can be seen.
 
     With --shape: decoding at batch 1 to 64 and contexts to 8,192, and a prompt, beside what bytes and operations take at least,
-    and beside transformers in bfloat16 where that is installed.
+    and beside transformers in bfloat16 and libllama in its nearest type where these are installed (libllama reads a file,
+    which is made in TMPDIR and deleted again). exllamav2 and exllamav3 are not among them: they run on cards only, and
+    nobody had one to try that on.
     """
     shape, weight_format = options.pop("shape"), options.pop("weight_format")
     if shape is not None:
@@ -186,8 +188,10 @@ def compare(before: Path, after: Path) -> None:
 
 
 def _time_shape(name: str, weight_format: str) -> None:
+    """Each table is printed as soon as it is there: what comes after it may take long, or fail for want of memory."""
     from publican.bench.kernels import TINY, KernelConfig, measure_ceilings
     from publican.bench.kernels_report import ceilings_text, steps_text
+    from publican.bench.shape_llama import time_libllama
     from publican.bench.shape_peers import has_transformers, time_transformers
     from publican.bench.shape_times import ShapeConfig, time_shape
     from publican.bench.shapes import parse_format, shape_named
@@ -198,12 +202,12 @@ def _time_shape(name: str, weight_format: str) -> None:
     config = ShapeConfig(cuda) if on_card else ShapeConfig(cuda, (1, 4), (128,), 128, 3)
     with Console(stderr=True).status("") as status:
         ceilings = measure_ceilings(KernelConfig() if on_card else TINY)
-        tables = {f"{name} {weight_format}": time_shape(spec, how, config, ceilings, status.update)}
+        click.echo(ceilings_text(ceilings))
+        click.echo(steps_text(f"{name} {weight_format}", *time_shape(spec, how, config, ceilings, status.update)))
         if has_transformers():
-            tables["transformers, bf16"] = time_transformers(spec, config, ceilings, status.update)
-    click.echo(ceilings_text(ceilings))
-    for title, (weight_bytes, times) in tables.items():
-        click.echo(steps_text(title, weight_bytes, times))
+            click.echo(steps_text("transformers, bf16", *time_transformers(spec, config, ceilings, status.update)))
+        kind, weight_bytes, times = time_libllama(spec, how, config, ceilings, status.update)
+        click.echo(steps_text(f"libllama, {kind}", weight_bytes, times))
 
 
 def _spec(values: Settings, model: str | None, num_slots: int, num_tokens: int) -> WorkerSpec:

@@ -19,3 +19,4 @@ def test_a_shape() -> None:
     assert done.exit_code == 0, done.output
     assert "decode, 4 × 128" in done.output
     assert "prompt of 128" in done.output
+    assert "libllama, Q4_0" in done.output
