@@ -123,7 +123,7 @@ def run_tests(run: Run) -> None:
     """Those tests of the backend that a bare machine can run, compiled instead of interpreted, where pytest is installed."""
     import subprocess
 
-    names = ("packing", "matmul", "rows", "attention", "graphs", "placement", "backend")
+    names = ("packing", "matmul", "rows", "attention", "graphs", "placement", "backend", "windows")
     files = [f"tests/executors/native/cuda/test_{name}.py" for name in names]
     command = [sys.executable, "-m", "pytest", "-q", *files, "-p", "no:randomly", "-o", "addopts=", "-W", "default"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=max(10.0, run.left_s), check=False)

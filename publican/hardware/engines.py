@@ -19,8 +19,8 @@ _KV_BITS: Mapping[KVType, float] = {"f32": 32, "f16": 16, "bf16": 16, "q8": 8.5,
 """Of libllama's types; in q8 and q4 a float16 scale for 32 numbers."""
 _STEP_BYTES: Mapping[EngineName, int] = {"cuda": 2, "plain": 4}
 """Of a scale of q8, and of a step of q4."""
-_WITH_WINDOWS = ("cpu", "plain")
-"""Engines that give back what lies behind a layer's window; the others keep everything."""
+_WITH_WINDOWS = ("cuda", "cpu", "plain")
+"""Engines that give back what lies behind a layer's window; libllama keeps everything."""
 _LANES = 16
 _PAGE_LEN = 16
 _LLAMA_CELLS = 256

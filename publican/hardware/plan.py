@@ -218,10 +218,11 @@ class _Division:
         """How many of `num_layers` each GPU gets."""
         if self.split and self.needs.engine == "llama":
             return _by_shares([self.split[i] for i in self.used], num_layers)
-        per_layer = max(self.needs.layer_bytes) + max(self.needs.layer_kv_bytes)
+        largest = max(self.needs.layer_bytes)
         rooms = [self._room(place, num_layers == len(self.needs.layer_bytes)) for place in range(len(self.used))]
-        if self.needs.engine == "cuda":
-            return _one_after_another([max(0, room) // per_layer for room in rooms], num_layers)
+        if self.needs.engine == "cuda":  # always all layers, of which those with a window may keep much less than the others
+            return _one_after_another(rooms, [largest + kv_bytes for kv_bytes in self.needs.layer_kv_bytes])
+        per_layer = largest + max(self.needs.layer_kv_bytes)
         counts = [0] * len(rooms)
         for _ in range(num_layers):
             best = max(range(len(rooms)), key=rooms.__getitem__)
@@ -290,13 +291,16 @@ def _merged(a: Share, b: Share) -> Share:
     )
 
 
-def _one_after_another(most: Sequence[int], num_layers: int) -> tuple[int, ...]:
-    """Each as many as it can take; what nobody can take goes to the last."""
-    counts, left = [], num_layers
-    for count in most[:-1]:
-        counts.append(min(count, left))
-        left -= counts[-1]
-    return (*counts, left)
+def _one_after_another(rooms: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+    """How many layers of such `sizes` each takes, in their order; what nobody has room for goes to the last."""
+    counts, current, room = [0] * len(rooms), 0, rooms[0]
+    for size in sizes:
+        while size > room and current + 1 < len(rooms):
+            current += 1
+            room = rooms[current]
+        counts[current] += 1
+        room -= size
+    return tuple(counts)
 
 
 def _by_shares(shares: Sequence[float], num_layers: int) -> tuple[int, ...]:

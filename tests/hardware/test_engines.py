@@ -121,7 +121,7 @@ def test_the_cuda_backends_pages_are_as_large_as_is_said(kv_type):
     assert sum(part.nbytes for part in cache._parts()) == 3 * said  # and the spare page
 
 
-@pytest.mark.parametrize(("engine", "backend"), [("plain", "plain"), ("cpu", "cpu")])
+@pytest.mark.parametrize(("engine", "backend"), [("plain", "plain"), ("cpu", "cpu"), ("cuda", "cuda")])
 @pytest.mark.parametrize("windowed", [(), (False, True, True)])
 @pytest.mark.parametrize(("context_len", "users"), [(500, 3), (64, 4), (100, 1)])
 def test_layers_with_a_window_are_planned_as_they_are_kept(tmp_path: Path, engine, backend, windowed, context_len, users):
@@ -136,7 +136,7 @@ def test_layers_with_a_window_are_planned_as_they_are_kept(tmp_path: Path, engin
     kept = _with_windows(config, program)
     one = 16 * kv_bytes_per_layer(engine, spec, load.kv_type)
     assert planned == tuple(one * (kept.num_windowed_pages if window else num_pages) for window in windows)
-    assert needs("cuda", spec, (), load).layer_kv_bytes[0] == needs("cuda", spec, (), load).layer_kv_bytes[2]
+    assert needs("llama", spec, (), load).layer_kv_bytes[0] == needs("llama", spec, (), load).layer_kv_bytes[2]
 
 
 def test_weights_of_every_width_in_panels():

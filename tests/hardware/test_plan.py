@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from publican.executors.native.cuda.placement import Placement
 from publican.hardware.engines import Load
 from publican.hardware.machine import described_machine, read_machine
 from publican.hardware.plan import Cut, Devices, without
@@ -37,6 +38,39 @@ def test_native_fills_one_card_after_another():
     first, second, _ = plan.shares
     assert plan.fits
     assert 0 <= first.room_bytes < max(plan.needs.layer_bytes) + max(plan.needs.layer_kv_bytes) < second.room_bytes
+
+
+@given(
+    st.lists(st.booleans(), min_size=24, max_size=24).filter(any),
+    st.integers(2_000, 60_000),
+    st.lists(st.floats(3, 12), min_size=2, max_size=4),
+)
+def test_native_divides_layers_with_windows_as_its_executor_does(windowed, context_len, cards):
+    """By what each keeps: `Placement` of the cuda backend, given the same room, puts every layer on the same card."""
+    spec = replace(SHAPES["llama-3-8b"], num_layers=24, sliding_window=1024, windowed=tuple(windowed))
+    plan = Planner("cuda", spec, described(spec, 4), machine(*cards)).plan(Load(context_len, 2))
+    if not plan.fits:
+        return
+    needs, shares = plan.needs, plan.shares[:-1]
+    rooms = [s.device.free_bytes - s.device.reserve_bytes - s.scratch_bytes - s.overhead_bytes for s in shares]
+    placement = Placement([*rooms[:-1], 1 << 60], needs.layer_kv_bytes, False)  # nothing comes after the last card
+    placement.take(needs.embedding_bytes)
+    found = [0] * len(shares)
+    for size in needs.layer_bytes:
+        found[placement.open_layer(max(needs.layer_bytes))] += 1
+        placement.take(size)
+    assert found == layers(plan)[: len(shares)]
+
+
+def test_windows_make_room_on_one_card():
+    """Gemma 3's shape, five windows to one whole context: 64k tokens beside a third of what keeping everything would take."""
+    spec = replace(SHAPES["llama-3-8b"], num_layers=48, sliding_window=1024, windowed=(True,) * 5 + (False,))
+    spec = replace(spec, windowed=spec.windowed * 8)
+    planned = Planner("cuda", spec, described(spec, 4), machine(16)).plan(Load(65_536))
+    assert planned.fits
+    assert planned.needs.kv_bytes == 2 * 8 * 128 * 2 * (8 * 65_536 + 40 * (1024 + 64 + 512 + 32))
+    everything = Planner("cuda", replace(spec, sliding_window=0), described(spec, 4), machine(16)).plan(Load(65_536))
+    assert not everything.fits
 
 
 def test_two_cards_end_up_equally_full():

@@ -27,8 +27,6 @@ from publican.executors.native.program import Program, RopeTable
 from publican.executors.native.rope import rope_table
 from publican.executors.native.weights import Progress, Weights
 
-_WITH_WINDOWS = ("plain", "cpu")
-"""Backends that keep layers with a window apart."""
 _BACKENDS: Mapping[str, str] = {name: f"publican.executors.native.{name}" for name in ("plain", "cpu", "cuda")}
 
 
@@ -158,7 +156,7 @@ def _with_windows(config: NativeConfig, program: Program) -> NativeConfig:
 
     If all have, the other pages hold nothing, and so many are there that they are never what is short.
     """
-    if not program.window or config.backend not in _WITH_WINDOWS:
+    if not program.window:
         return dataclasses.replace(config, num_windowed_pages=0)
     per_slot = -(-config.context_len // config.page_len)
     needed = -(-(program.window + WINDOW_SLACK_LEN + config.max_batch_tokens) // config.page_len) + 2

@@ -41,7 +41,10 @@ def make_backend(program: Program, config: NativeConfig) -> CudaBackend:
         kv_dtype=best_dtype(devices) if config.kv_dtype == "auto" else _kv_dtype(config.kv_dtype),
         exact_scales=config.quality,
     )
-    backend = CudaBackend(program, (config.num_pages, config.page_len), (config.max_batch_tokens, config.num_slots), cuda)
+    limits = config.max_batch_tokens, config.num_slots
+    backend = CudaBackend(
+        program, (config.num_pages, config.page_len), limits, cuda, num_windowed_pages=config.num_windowed_pages
+    )
     try:
         backend.warm_up()
     except TritonError as error:

@@ -1,11 +1,14 @@
-"""`KVCache`: the keys and values of the layers that one device has, in pages."""
+"""`KVCache`: the keys and values of layers that one device has, in pages: of those with a window, or of the others."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 
 from publican.executors.native.cuda.operations import Pages
 from publican.executors.native.kv_codes import GROUP_LEN
+from publican.executors.native.program import KVPlace
 
 
 class KVCache:
@@ -19,9 +22,15 @@ class KVCache:
     """
 
     def __init__(
-        self, num_layers: int, num_pages: int, heads: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+        self,
+        num_layers: int,
+        num_pages: int,
+        heads: tuple[int, int, int],
+        dtype: torch.dtype,
+        device: torch.device,
+        is_windowed: bool = False,
     ) -> None:
-        """`heads`: key-value heads, tokens of a page, head_dim."""
+        """`heads`: key-value heads, tokens of a page, head_dim; `is_windowed`: of layers whose pages are given back."""
         shape = num_layers, 2, num_pages + 1, heads[0], heads[1]
         width = heads[2] // 2 if dtype == torch.uint8 else heads[2]
         self.data = torch.empty((*shape, width), dtype=dtype, device=device)
@@ -31,6 +40,7 @@ class KVCache:
         if dtype == torch.uint8:
             self.scales = torch.empty((*shape, heads[2] // GROUP_LEN), dtype=torch.float16, device=device)
         self.spare_page = num_pages
+        self._is_windowed = is_windowed
         for part in self._parts():
             part[:, :, num_pages] = 0
 
@@ -39,8 +49,8 @@ class KVCache:
 
     def layer(self, index: int) -> Pages:
         """What a layer holds; views."""
-        keys, values = self.data[index, 0], self.data[index, 1]
-        return Pages(keys, values) if self.scales is None else Pages(keys, values, self.scales[index, 0], self.scales[index, 1])
+        scales = (None, None) if self.scales is None else (self.scales[index, 0], self.scales[index, 1])
+        return Pages(self.data[index, 0], self.data[index, 1], *scales, is_windowed=self._is_windowed)
 
     def copy_page(self, source: int, target: int) -> None:
         for part in self._parts():
@@ -53,6 +63,20 @@ class KVCache:
         else:
             self.data.random_(*((-127, 128) if self.data.dtype == torch.int8 else (0, 256)))
             self.scales.fill_(1 / 64)
+
+
+def make_caches(
+    places: Sequence[KVPlace],
+    num_pages: tuple[int, int],
+    heads: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[KVCache, KVCache]:
+    """For layers at `places`: one of those whose pages are for good, and one of those with a window apart. Either may have
+    no layers."""
+    num_windowed = sum(place.is_windowed for place in places)
+    full = KVCache(len(places) - num_windowed, num_pages[0], heads, dtype, device)
+    return full, KVCache(num_windowed, num_pages[1], heads, dtype, device, is_windowed=True)
 
 
 def page_bytes(num_layers: int, heads: tuple[int, int, int], dtype: torch.dtype) -> int:

@@ -1,7 +1,7 @@
 """`Graphs`: steps of decoding, captured once and replayed: launching two hundred kernels takes longer than running them.
 
 A graph is for so many sequences of one token each and so many pages; a step is padded to the next such shape, its padding
-writing into the cache's spare page. A shape is captured when it comes the second time: the first run, which is not captured,
+writing into the caches' spare pages. A shape is captured when it comes the second time: the first run, which is not captured,
 compiles what has to be compiled. All graphs share one pool of memory, for only one runs at a time.
 
 Nothing here can run without an NVIDIA card; `pad` and the buckets are plain NumPy, and tested everywhere.
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from publican.core.step import NO_ADAPTER
-from publican.executors.native.batch import Batch
+from publican.executors.native.batch import Batch, Ints
 from publican.executors.native.cuda.inputs import Inputs, StepInputs
 
 _SIZES = (1, 2, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128)
@@ -32,13 +32,17 @@ class Graphs:
     """Graphs of one device.
 
     Args:
-        limits: the most sequences, the most pages of one, and the page that padding is written to.
+        limits: the most sequences, and the most pages of one.
+        spare_pages: what padding is written to, of either kind of pages.
         forward: queues a step on the current stream.
     """
 
-    def __init__(self, device: torch.device, limits: tuple[int, int, int], inputs: Inputs, forward: Forward) -> None:
+    def __init__(
+        self, device: torch.device, limits: tuple[int, int], spare_pages: tuple[int, int], inputs: Inputs, forward: Forward
+    ) -> None:
         self._device = device
-        self._max_sequences, self._max_pages, self._spare_page = limits
+        self._max_sequences, self._max_pages = limits
+        self._spare_pages = spare_pages
         self._inputs = inputs
         self._forward = forward
         self._seen: set[tuple[Shape, bool]] = set()
@@ -57,7 +61,7 @@ class Graphs:
         size = bucket(num_sequences, self._max_sequences)
         assert size is not None
         shape = size, page_bucket(batch.pages.shape[1], self._max_pages)
-        sent = self._inputs.send(pad(batch, shape, self._spare_page))
+        sent = self._inputs.send(pad(batch, shape, self._spare_pages))
         kind = shape, batch.adapters is not None  # without adapters a step has fewer kernels
         if kind not in self._captured:
             if kind not in self._seen:
@@ -93,12 +97,10 @@ def page_bucket(num_pages: int, most: int) -> int:
     return min(size, most)
 
 
-def pad(batch: Batch, shape: Shape, spare_page: int) -> Batch:
-    """A step of decoding as one of `shape`: more sequences of one token at position 0, in the spare page."""
-    size, num_pages = shape
-    used, missing = len(batch.starts), size - len(batch.starts)
-    pages = np.full((size, num_pages), spare_page, np.int32)
-    pages[:used, : batch.pages.shape[1]] = batch.pages
+def pad(batch: Batch, shape: Shape, spare_pages: tuple[int, int]) -> Batch:
+    """A step of decoding as one of `shape`: more sequences of one token at position 0, in the spare page of each kind."""
+    size = shape[0]
+    missing = size - len(batch.starts)
     rows = np.arange(size, dtype=np.int32)
     return Batch(
         tokens=np.pad(batch.tokens, (0, missing)),
@@ -107,8 +109,15 @@ def pad(batch: Batch, shape: Shape, spare_page: int) -> Batch:
         starts=rows,
         lengths=np.ones(size, np.int32),
         past=np.pad(batch.past, (0, missing)),
-        pages=pages,
+        pages=_padded(batch.pages, shape, spare_pages[0]),
         logit_rows=rows,
         hidden_rows=batch.hidden_rows,
         adapters=None if batch.adapters is None else np.pad(batch.adapters, (0, missing), constant_values=NO_ADAPTER),
+        windowed_pages=None if batch.windowed_pages is None else _padded(batch.windowed_pages, shape, spare_pages[1]),
     )
+
+
+def _padded(table: Ints, shape: Shape, spare_page: int) -> Ints:
+    pages = np.full(shape, spare_page, np.int32)
+    pages[: table.shape[0], : table.shape[1]] = table
+    return pages

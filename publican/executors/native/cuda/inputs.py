@@ -27,6 +27,7 @@ class StepInputs:
 
     Attributes:
         tokens, positions, owners: [M]; pages: [S, P]; logit_rows, hidden_rows: as `Batch` has them.
+        windowed_pages: [S, P], of layers with a window; None where those have no pages apart.
         short, long: [B, 3], what programs of the attention kernel do: (sequence, first row, number of rows), for
             sequences of a few tokens, and for others.
         adapters: [M]; 1 and the number of each token's adapter, 0 for none.
@@ -43,6 +44,15 @@ class StepInputs:
     long: torch.Tensor
     adapters: torch.Tensor
     batch: Batch
+    windowed_pages: torch.Tensor | None = None
+
+    def table(self, is_windowed: bool) -> torch.Tensor:
+        """The page tables [S, P] of layers with a window, or of the others. What lies behind a window is no page of the
+        sequence's, and must not be read."""
+        if not is_windowed:
+            return self.pages
+        assert self.windowed_pages is not None
+        return self.windowed_pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +66,12 @@ class BlockSizes:
 class Inputs:
     """Memory for the batches of a backend, on the host and on each of its devices."""
 
-    def __init__(self, devices: Sequence[torch.device], limits: tuple[int, int, int], sizes: BlockSizes) -> None:
-        """`limits`: the most tokens, sequences and pages per sequence."""
+    def __init__(
+        self, devices: Sequence[torch.device], limits: tuple[int, int, int], sizes: BlockSizes, has_windows: bool = False
+    ) -> None:
+        """`limits`: the most tokens, sequences and pages per sequence; `has_windows`: a sequence has two tables of them."""
         num_tokens, num_sequences, num_pages = limits
-        size = 6 * num_tokens + num_sequences * num_pages + 6 * (num_tokens + num_sequences) + 16 * _ALIGN
+        size = 6 * num_tokens + (1 + has_windows) * num_sequences * num_pages + 6 * (num_tokens + num_sequences) + 16 * _ALIGN
         self._on_cuda = any(device.type == "cuda" for device in devices)
         self._host = torch.zeros(size, dtype=torch.int32, pin_memory=self._on_cuda)
         self._devices = [torch.zeros(size, dtype=torch.int32, device=device) for device in devices]
@@ -88,6 +100,7 @@ class Inputs:
 
     def _arrays(self, batch: Batch) -> Mapping[str, Ints]:
         is_short = batch.lengths <= _SHORT_LEN
+        windowed = {} if batch.windowed_pages is None else {"windowed_pages": batch.windowed_pages}
         return {
             "tokens": batch.tokens,
             "positions": batch.positions,
@@ -98,6 +111,7 @@ class Inputs:
             "short": blocks(batch, is_short, self._sizes.short),
             "long": blocks(batch, ~is_short, self._sizes.long),
             "adapters": np.zeros_like(batch.owners) if batch.adapters is None else 1 + batch.adapters[batch.owners],
+            **windowed,
         }
 
 

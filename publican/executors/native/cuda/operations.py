@@ -6,7 +6,7 @@ type, perhaps with a longer stride between rows; the residual stream is float32.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -37,12 +37,15 @@ class Pages:
     Those of 4 bits are uint8 [pages, kv heads, tokens of a page, head_dim / 2] and have scales [pages, kv heads, tokens of a
     page, head_dim / 32]: a number is scale · (code - 8), and byte 16 g + i has those of numbers 32 g + i (below) and
     32 g + 16 + i (above). Their keys are mixed (`native.kv_codes.mix`), and so are the queries that meet them.
+
+    `is_windowed`: the layer has a window, and which pages a sequence has is said by a step's table of windowed ones.
     """
 
     keys: torch.Tensor
     values: torch.Tensor
     key_scales: torch.Tensor | None = None
     value_scales: torch.Tensor | None = None
+    is_windowed: bool = field(default=False, kw_only=True)
 
     @property
     def are_nibbles(self) -> bool:

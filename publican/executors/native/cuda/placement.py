@@ -12,13 +12,14 @@ class Placement:
 
     Args:
         budgets: bytes of each device that weights and cache may take.
-        cache_bytes: what a layer's keys and values take.
+        cache_bytes: what each layer's keys and values take.
         is_strict: whether the budgets are a person's: then too little is an error, and not left for the device to find out.
     """
 
-    def __init__(self, budgets: Sequence[int], cache_bytes: int, is_strict: bool) -> None:
+    def __init__(self, budgets: Sequence[int], cache_bytes: Sequence[int], is_strict: bool) -> None:
         self._budgets = budgets
         self._cache_bytes = cache_bytes
+        self._num_opened = 0
         self._is_strict = is_strict
         self.current = 0
         self.used = [0] * len(budgets)
@@ -33,7 +34,9 @@ class Placement:
         Raises:
             OutOfMemory: a strict budget has no room for it.
         """
-        needed = layer_bytes + self._cache_bytes
+        cache_bytes = self._cache_bytes[self._num_opened]
+        self._num_opened += 1
+        needed = layer_bytes + cache_bytes
         while self.used[self.current] + needed > self._budgets[self.current] and self.current + 1 < len(self._budgets):
             self.current += 1
         if self._is_strict and self.used[self.current] + needed > self._budgets[self.current]:
@@ -41,5 +44,5 @@ class Placement:
             raise OutOfMemory(
                 f"The model does not fit into {total} GB; give the cards more, or take a shorter context or fewer bits."
             )
-        self.used[self.current] += self._cache_bytes
+        self.used[self.current] += cache_bytes
         return self.current

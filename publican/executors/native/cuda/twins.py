@@ -73,7 +73,7 @@ class TorchOperations:
             turned = [mixed(part) for part in turned]
         q.copy_(turned[0])
         page_len = pages.keys.shape[2]
-        page = inputs.pages.long()[inputs.owners.long(), positions // page_len]
+        page = inputs.table(pages.is_windowed).long()[inputs.owners.long(), positions // page_len]
         place = page, slice(None), positions % page_len
         for into, scales, part in ((pages.keys, pages.key_scales, turned[1]), (pages.values, pages.value_scales, v.float())):
             if scales is None:
@@ -85,14 +85,16 @@ class TorchOperations:
         self, qkv: torch.Tensor, pages: Pages, inputs: StepInputs, heads: Heads, scores: Scores, dst: torch.Tensor
     ) -> None:
         q, _, _ = split_heads(qkv, heads)
-        batch = inputs.batch
+        batch, page_len = inputs.batch, pages.keys.shape[2]
         for s, (start, length, past) in enumerate(zip(batch.starts, batch.lengths, batch.past, strict=True)):
-            num_tokens = int(past + length)
-            table = inputs.pages[s, : -(-num_tokens // pages.keys.shape[2])].long()
-            keys = held(pages.keys, pages.key_scales, table, num_tokens)
-            values = held(pages.values, pages.value_scales, table, num_tokens)
+            first_page = max(0, int(past) + 1 - scores.window) // page_len if scores.window else 0  # others may be gone
+            first, num_tokens = first_page * page_len, int(past + length)
+            table = inputs.table(pages.is_windowed)[s, first_page : -(-num_tokens // page_len)].long()
+            keys = held(pages.keys, pages.key_scales, table, num_tokens - first)
+            values = held(pages.values, pages.value_scales, table, num_tokens - first)
             rows = slice(int(start), int(start + length))
-            dst[rows] = attention(q[rows].float(), keys, values, inputs.positions[rows], scores).flatten(1).to(dst.dtype)
+            attended = attention(q[rows].float(), keys, values, inputs.positions[rows] - first, scores)
+            dst[rows] = attended.flatten(1).to(dst.dtype)
 
 
 def quantised(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -124,7 +126,7 @@ def decoded(codes: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
 
 
 def held(part: torch.Tensor, scales: torch.Tensor | None, table: torch.Tensor, num_tokens: int) -> torch.Tensor:
-    """The first tokens [num_tokens, heads, head_dim] of a sequence with the pages `table`, float32."""
+    """The first tokens [num_tokens, heads, head_dim] of the pages `table`, float32."""
     if scales is None:
         values = part[table].float()
     elif part.dtype == torch.uint8:
@@ -149,7 +151,8 @@ def split_heads(qkv: torch.Tensor, heads: Heads) -> tuple[torch.Tensor, torch.Te
 def attention(
     q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, positions: torch.Tensor, scores: Scores
 ) -> torch.Tensor:
-    """[m, q heads, head_dim] of one sequence: q of the same shape, keys and values [T, kv heads, head_dim]."""
+    """[m, q heads, head_dim] of one sequence: q of the same shape, keys and values [T, kv heads, head_dim]; `positions` [m]
+    are places among the T."""
     per_kv = q.shape[1] // keys.shape[1]
     keys, values = keys.repeat_interleave(per_kv, 1), values.repeat_interleave(per_kv, 1)
     weights = scores.scale * torch.einsum("mhd,thd->hmt", q, keys)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from publican.core.executor import ExecutorInfo
+from publican.core.executor import ExecutorInfo, Pages
 from publican.core.model import Checkpoint
 from publican.executors.native.config import NativeConfig
 from publican.executors.native.cuda.backend import CudaBackend
@@ -24,11 +24,13 @@ def backend_of(program: Program, info: ExecutorInfo, **changes: Any) -> CudaBack
     if torch.cuda.is_available() and config.kernels == "triton":
         config = dataclasses.replace(config, devices=("cuda:0",) * len(config.devices))
     memory = info.memory
+    assert isinstance(memory, Pages)
     return CudaBackend(
         program,
-        (memory.num_pages, memory.page_len),  # type: ignore[union-attr]
+        (memory.num_pages, memory.page_len),
         (info.max_batch_tokens, info.num_slots),
         config,
+        num_windowed_pages=memory.num_windowed_pages,
     )
 
 

@@ -106,10 +106,10 @@ def test_a_model_without_runs_what_it_always_ran() -> None:
 
 def test_a_padded_step_has_none_in_its_padding() -> None:
     batch = replace(a_batch({0: 1, 3: 1}, {0: 40, 3: 7}), adapters=np.array([2, -1], np.int32))
-    padded = pad(batch, (4, 16), 99)
+    padded = pad(batch, (4, 16), (99, 99))
     assert padded.adapters is not None
     assert padded.adapters.tolist() == [2, -1, -1, -1]
-    assert pad(a_batch({0: 1}), (2, 16), 99).adapters is None
+    assert pad(a_batch({0: 1}), (2, 16), (99, 99)).adapters is None
 
 
 def test_a_file_through_the_loader_equals_transformers(tmp_path: Path) -> None:

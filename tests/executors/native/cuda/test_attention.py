@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,8 @@ class Case:
     def sent(self, operations: Operations) -> StepInputs:
         limits = len(self.batch.tokens), len(self.batch.starts), self.batch.pages.shape[1]
         sizes = BlockSizes(*operations.block_sizes(self.heads))
-        return Inputs([self.qkv.device], limits, sizes).send(self.batch)[0]
+        has_windows = self.batch.windowed_pages is not None
+        return Inputs([self.qkv.device], limits, sizes, has_windows).send(self.batch)[0]
 
     def parts(self) -> list[np.ndarray]:
         """q, k and v [M, heads, dim], float64."""
@@ -116,6 +118,29 @@ def test_what_is_held_is_split_among_programs(window: int, device: torch.device)
     case = Case([1, 2, 1], [300, 9, 0], Heads(4, 2, 16), 16, device)
     assert attention.parts_for(3 * 2, case.batch.pages.shape[1] * 16) == 4
     check(TritonOperations(), case, Scores(0.25, window))
+
+
+@OPERATIONS
+@pytest.mark.parametrize(("lengths", "past"), [([1, 1, 2], [300, 9, 40]), ([40, 1], [35, 70])])
+def test_layers_with_a_window_have_a_table_of_their_own(
+    operations: Operations, lengths: list[int], past: list[int], device: torch.device
+) -> None:
+    """The other table is stale all over, and so is what lies behind the window in this one: a page of poison."""
+    window, page_len = 30, 4
+    case = Case(lengths, past, Heads(4, 2, 16), page_len, device)
+    batch, poison = case.batch, len(case.pages.keys)
+    case.pages = dataclasses.replace(
+        case.pages,
+        keys=torch.cat([case.pages.keys, torch.full_like(case.pages.keys[:1], torch.nan)]),
+        values=torch.cat([case.pages.values, torch.full_like(case.pages.values[:1], torch.nan)]),
+        is_windowed=True,
+    )
+    windowed = batch.pages.copy()
+    for s, held in enumerate(past):
+        windowed[s, : max(0, held + 1 - window) // page_len] = poison
+    case.batch = dataclasses.replace(batch, pages=np.full_like(batch.pages, poison), windowed_pages=windowed)
+    check(operations, case, Scores(0.25, window))
+    assert torch.isnan(case.pages.keys[poison]).all()
 
 
 def test_how_many_parts() -> None:

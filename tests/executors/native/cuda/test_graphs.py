@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -51,7 +53,7 @@ def test_page_buckets() -> None:
 
 def test_padding_writes_to_the_spare_page_only() -> None:
     batch = a_batch({0: 1, 3: 1}, {0: 40, 3: 7})
-    padded = pad(batch, (4, 16), 99)
+    padded = pad(batch, (4, 16), (99, 77))
     assert padded.pages.shape == (4, 16)
     np.testing.assert_array_equal(padded.pages[:2, :3], batch.pages)
     assert (padded.pages[2:] == 99).all()
@@ -60,11 +62,47 @@ def test_padding_writes_to_the_spare_page_only() -> None:
     assert padded.past.tolist() == [40, 7, 0, 0]
 
 
+def test_both_tables_are_padded_each_with_its_own_spare_page() -> None:
+    batch = with_windows(a_batch({0: 1, 3: 1}, {0: 40, 3: 7}), 50)
+    padded = pad(batch, (4, 16), (99, 77))
+    assert padded.windowed_pages is not None
+    np.testing.assert_array_equal(padded.windowed_pages[:2, :3], batch.windowed_pages)
+    assert (padded.windowed_pages[2:] == 77).all()
+    assert (padded.windowed_pages[:2, 3:] == 77).all()
+    assert (padded.pages[2:] == 99).all()
+
+
+def test_both_tables_lie_at_the_same_places() -> None:
+    inputs = Inputs([torch.device("cpu")], (128, 6, 16), BlockSizes(5, 21), has_windows=True)
+    batches = a_batch({0: 1, 3: 1}, {0: 40, 3: 7}), a_batch({1: 1, 2: 1, 4: 1}, {1: 3, 2: 90, 4: 1})
+    padded = [pad(with_windows(batch, 50 + i), (4, 16), (99, 77)) for i, batch in enumerate(batches)]
+    sent = [inputs.send(each)[0] for each in padded]
+    for is_windowed in (False, True):
+        one, other = (each.table(is_windowed) for each in sent)
+        assert one.data_ptr() == other.data_ptr()
+    assert sent[0].adapters.data_ptr() == sent[1].adapters.data_ptr()
+    np.testing.assert_array_equal(sent[0].table(False), padded[1].pages)  # the memory is the same
+    np.testing.assert_array_equal(sent[0].table(True), padded[1].windowed_pages)
+
+
+def test_there_is_memory_for_the_largest_batch() -> None:
+    batch = a_batch(dict.fromkeys(range(6), 1))
+    batch = with_windows(dataclasses.replace(batch, pages=np.zeros((6, 500), np.int32)), 1)
+    limits = 6, 6, 500
+    sent = Inputs([torch.device("cpu")], limits, BlockSizes(1, 1), has_windows=True).send(batch)[0]
+    np.testing.assert_array_equal(sent.adapters, np.zeros(6))
+    np.testing.assert_array_equal(sent.table(True), batch.windowed_pages)
+
+
+def with_windows(batch: Batch, page: int) -> Batch:
+    return dataclasses.replace(batch, windowed_pages=np.full_like(batch.pages, page))
+
+
 def test_batches_of_one_shape_lie_at_the_same_places() -> None:
     inputs = Inputs([torch.device("cpu")], (128, 6, 13), BlockSizes(5, 21))
-    first = inputs.send(pad(a_batch({0: 1, 3: 1}, {0: 40, 3: 7}), (4, 16), 99))[0]
+    first = inputs.send(pad(a_batch({0: 1, 3: 1}, {0: 40, 3: 7}), (4, 16), (99, 77)))[0]
     places = [getattr(first, name).data_ptr() for name in ("tokens", "positions", "owners", "pages", "short", "logit_rows")]
-    second = inputs.send(pad(a_batch({1: 1, 2: 1, 4: 1}, {1: 3, 2: 90, 4: 1}), (4, 16), 99))[0]
+    second = inputs.send(pad(a_batch({1: 1, 2: 1, 4: 1}, {1: 3, 2: 90, 4: 1}), (4, 16), (99, 77)))[0]
     assert places == [
         getattr(second, name).data_ptr() for name in ("tokens", "positions", "owners", "pages", "short", "logit_rows")
     ]

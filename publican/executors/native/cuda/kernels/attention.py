@@ -152,7 +152,8 @@ def attend(qkv: torch.Tensor, pages: Pages, inputs: StepInputs, heads: Heads, sc
     if not len(inputs.short):
         return
     units = _units(heads, _SHORT_ROWS)
-    num_parts = parts_for(len(inputs.short) * heads.num_kv, inputs.pages.shape[1] * pages.keys.shape[2])
+    num_held = inputs.table(pages.is_windowed).shape[1] * pages.keys.shape[2]
+    num_parts = parts_for(len(inputs.short) * heads.num_kv, num_held)
     if num_parts == 1:
         _launch(qkv, pages, inputs, inputs.short, 1, units, heads, scores, dst, None)
         return
@@ -189,9 +190,10 @@ def _launch(
     sums: torch.Tensor | None,
 ) -> None:
     wide = torch.float32 in (qkv.dtype, pages.keys.dtype) or heads.dim > 128
+    table = inputs.table(pages.is_windowed)
     _attend[len(blocks), heads.num_kv, num_parts](
-        qkv, *pages.tensors(), out, out if sums is None else sums, blocks, inputs.pages, inputs.positions,
-        qkv.stride(0), out.stride(0), inputs.pages.shape[1], pages.keys.stride(0),
+        qkv, *pages.tensors(), out, out if sums is None else sums, blocks, table, inputs.positions,
+        qkv.stride(0), out.stride(0), table.shape[1], pages.keys.stride(0),
         scores.scale, scores.window, scores.softcap,
         GROUP=heads.per_kv, DIM=heads.dim, PAGE_LEN=pages.keys.shape[2], PARTS=num_parts,
         HAS_WINDOW=scores.window > 0, HAS_CAP=scores.softcap > 0.0, NIBBLES=pages.are_nibbles,

@@ -142,11 +142,12 @@ def store_kv(
     half = heads.dim - heads.dim // 2 if rope is None else rope[0].shape[1]
     cos, sin = (qkv, qkv) if rope is None else rope
     num_heads = heads.num_q + heads.num_kv
+    table = inputs.table(pages.is_windowed)
     _store_kv[qkv.shape[0], num_heads if pages.are_nibbles else num_heads + heads.num_kv](
         qkv, *pages.tensors(), cos, sin,
         cos if norms.q is None else norms.q, cos if norms.k is None else norms.k,
-        inputs.positions, inputs.owners, inputs.pages,
-        qkv.stride(0), inputs.pages.shape[1], pages.keys.stride(0), norms.eps,
+        inputs.positions, inputs.owners, table,
+        qkv.stride(0), table.shape[1], pages.keys.stride(0), norms.eps,
         NUM_Q=heads.num_q, NUM_KV=heads.num_kv, DIM=heads.dim, PAGE_LEN=pages.keys.shape[2], HALF=half,
         HAS_ROPE=rope is not None, HAS_NORM=norms.q is not None,
         HAS_SCALES=pages.key_scales is not None, SMALLEST=SMALLEST_SCALE, IN_PLACE=pages.are_nibbles,
@@ -155,8 +156,8 @@ def store_kv(
     )  # fmt: skip
     if pages.are_nibbles:
         _store_nibbles[qkv.shape[0], num_heads + heads.num_kv](
-            qkv, *pages.tensors(), inputs.positions, inputs.owners, inputs.pages,
-            qkv.stride(0), inputs.pages.shape[1], pages.keys.stride(0),
+            qkv, *pages.tensors(), inputs.positions, inputs.owners, table,
+            qkv.stride(0), table.shape[1], pages.keys.stride(0),
             NUM_Q=heads.num_q, NUM_KV=heads.num_kv, DIM=heads.dim, PAGE_LEN=pages.keys.shape[2], SMALLEST=SMALLEST_SCALE,
             GROUPS=triton.next_power_of_2(heads.dim // 32), num_warps=1,
         )  # fmt: skip
