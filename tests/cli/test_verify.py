@@ -71,6 +71,19 @@ def test_repairing_one_file_leaves_the_others_alone(hub: FakeHub, tmp_path: Path
     }
 
 
+def test_a_file_from_somewhere_on_the_web_is_mended_from_there(hub: FakeHub, tmp_path: Path) -> None:
+    data = hub.loose["m.gguf"] = gguf(3_500_000)
+    invoke("pull", hub, tmp_path, f"{hub.cdn_url}/loose/m.gguf")
+    assert "as it should be" in invoke("verify", hub, tmp_path).output
+    path = tmp_path / "models" / "127.0.0.1" / "m.gguf"
+    path.write_bytes(data[:-1] + b"?")
+    assert invoke("verify", hub, tmp_path).exit_code == 1
+    hub.seen.clear()
+    assert invoke("verify", hub, tmp_path, "--repair").exit_code == 0
+    assert path.read_bytes() == data
+    assert hub.sent_bytes("cdn /loose") < 2_000_000
+
+
 def test_what_nobody_vouches_for_must_at_least_open(tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()

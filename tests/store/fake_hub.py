@@ -14,7 +14,7 @@ import re
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,6 +107,7 @@ class FakeHub:
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.loose: dict[str, bytes] = {}
+        self.loose_headers: Callable[[bytes, str], dict[str, str]] = lambda data, asked_range: {}
         self.faults: list[Fault] = []
         self.seen: list[Seen] = []
         self.tokens = {"hf_good": True, "hf_stranger": False}
@@ -232,7 +233,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         asked = {k: v[0] for k, v in urllib.parse.parse_qs(query).items()}
         if path.startswith("/loose/"):
             data = self.owner.loose.get(urllib.parse.unquote(path.removeprefix("/loose/")))
-            self._file(data) if data is not None else self._send(404, {}, b"")
+            if data is None:
+                self._send(404, {}, b"")
+            else:
+                self._file(data, self.owner.loose_headers(data, self.headers.get("Range", "")))
         elif self.server_name == "cdn":
             self._cdn(path, asked)
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree|refs)(?:/([^/]+))?)?", path):
@@ -335,7 +339,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fault, headers = self.fault, dict(headers or {})
         etag = f'"{_md5(data)}"'
         if self.owner.etags:
-            headers["ETag"] = etag
+            headers.setdefault("ETag", etag)
+            etag = headers["ETag"]
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if_range = self.headers.get("If-Range")
         if asked is None or fault.ignore_range or (if_range is not None and if_range != etag):

@@ -16,6 +16,7 @@ import httpx
 from publican.core.errors import ModelFileError
 from publican.store.http.patience import Interrupted
 from publican.store.http.session import Session, chunks
+from publican.store.http.stated_hash import stated_sha256
 
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 
@@ -37,6 +38,8 @@ class RemoteFile:
         num_bytes: its size where it is known beforehand; None until the first answer.
         pinned: the address can only ever mean this one content (a commit's), so that tags, which differ from one server of
             a network to the next, say nothing.
+
+    `sha256` is what the answers so far state of the whole file.
     """
 
     def __init__(self, session: Session, url: str, what: str, num_bytes: int | None = None, pinned: bool = False) -> None:
@@ -44,11 +47,13 @@ class RemoteFile:
         self.what = what
         self.num_bytes = num_bytes
         self.etag: str | None = None
+        self.sha256: str | None = None
         self.disposition = ""
         self.knows_ranges = True
         self._pinned = pinned
         self._session = session
         self._link: str | None = None
+        self._states_parts = False
 
     @asynccontextmanager
     async def open(self, start: int, end: int) -> AsyncIterator[Body]:
@@ -66,6 +71,7 @@ class RemoteFile:
             async with self._session.open(link or self.url, self.what, headers, is_link=link is not None) as response:
                 self._keep_link(response)
                 first, limit = self._check(response, start, end)
+                self._take_hash(response)
                 ranged = response.status_code == 206 or (start == 0 and limit <= end)
                 self.knows_ranges = ranged
                 yield Body(first, ranged, _within(response, limit))
@@ -140,6 +146,14 @@ class RemoteFile:
         etag = response.headers.get("etag")
         if etag and not etag.startswith("W/") and self.etag is None and not self._pinned:
             self.etag = etag
+
+    def _take_hash(self, response: httpx.Response) -> None:
+        """Some servers state the hash of what they send instead of the file's: it changes from one answer to the next."""
+        for each in (*response.history, response):
+            stated = stated_sha256(each.headers)
+            if stated is not None and stated != self.sha256:
+                self._states_parts = self._states_parts or self.sha256 is not None
+                self.sha256 = None if self._states_parts else stated
 
     def _changed(self, host: str) -> ModelFileError:
         return ModelFileError(f"{self.what} is another file now than when this began ({host} says so); pull it again.")

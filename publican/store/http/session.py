@@ -58,7 +58,7 @@ class Session:
             is_link: `url` is where a redirect led before, and may have expired.
 
         Yields:
-            An answer with a status below 300, or 416.
+            An answer with a status below 300, or 416; its `history` are the redirects that led to it.
 
         Raises:
             Interrupted: it may work next time.
@@ -96,14 +96,17 @@ class Session:
                 ) from None
 
     async def _follow(self, start: str, what: str, headers: Mapping[str, str]) -> httpx.Response:
+        passed: list[httpx.Response] = []
         try:
             url = httpx.URL(start)
             for _ in range(MAX_REDIRECTS + 1):
                 response = await self._send(url, what, headers)
                 location = response.headers.get("location")
                 if not 300 <= response.status_code < 400 or location is None:
+                    response.history = passed
                     return response
                 await response.aclose()
+                passed.append(response)
                 target = url.join(location)
                 if url.scheme == "https" and target.scheme != "https":
                     raise ModelFileError(f"{what} cannot be fetched: {url.host} {_DOWNGRADE}; use another mirror.")

@@ -14,7 +14,7 @@ import errno
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from publican.core.errors import ModelFileError
@@ -23,7 +23,7 @@ from publican.store.http.session import Session
 from publican.store.hub.names import safe_part, safe_paths
 from publican.store.manifest import Manifest, ManifestFile, read_manifest, write_manifest
 from publican.store.pull.candidates import Candidate
-from publican.store.pull.check import is_right, set_back
+from publican.store.pull.check import is_right, set_back, sha256_of
 from publican.store.transfer.events import Watch
 from publican.store.transfer.journal import sync_folder
 from publican.store.transfer.task import Item
@@ -120,9 +120,14 @@ def _is_here(one: Wanted, folder: Path, manifest: Manifest | None, distrust: boo
     if not path.is_file() or path.stat().st_size != one.entry.num_bytes:
         return False
     known = manifest.files.get(one.name) if manifest else None
-    if known is not None and known.digest == one.entry.digest and not distrust:
-        return one.entry.digest is not None or (known.origin, known.commit) == (one.entry.origin, one.entry.commit)
-    return one.entry.digest is not None and is_right(path, one.entry.digest)
+    expected = one.entry.digest
+    if expected is None and known is not None and (known.origin, known.commit) == (one.entry.origin, one.entry.commit):
+        if known.digest is None:
+            return not distrust
+        expected = known.digest  # the server states none: it is to be as it came
+    if known is not None and expected is not None and known.digest == expected and not distrust:
+        return True
+    return expected is not None and is_right(path, expected)
 
 
 def _place(wanted: Sequence[Wanted], fetched: dict[str, Fetched], folder: Path, before: Manifest, about: Manifest) -> None:
@@ -135,15 +140,22 @@ def _place(wanted: Sequence[Wanted], fetched: dict[str, Fetched], folder: Path, 
             known = before.files.get(one.name)
             if done is not None:
                 _move(done.path, folder / one.name)
-            entry = one.entry
-            kept_crcs = known.crcs if known is not None and known.digest == entry.digest else ()
-            crcs = done.crcs if done is not None else kept_crcs
-            entries[one.name] = ManifestFile(entry.origin, entry.num_bytes, entry.digest, entry.revision, entry.commit, crcs)
+            entries[one.name] = _entry(one.entry, folder / one.name, done, known)
         sync_folder(folder)
     except OSError as error:
         raise ModelFileError(f"{folder} cannot be written to: {error.strerror or error}.") from None
     kept = Manifest(about.repo, about.endpoint, about.licence, about.base_models, before.files).with_files(entries)
     write_manifest(folder, kept)
+
+
+def _entry(wanted: ManifestFile, path: Path, done: Fetched | None, known: ManifestFile | None) -> ManifestFile:
+    """What the manifest says of a file that is in its place. One whose hash nobody knew is held from now on to what it is."""
+    if done is None:
+        digest = wanted.digest or (known.digest if known is not None else None)
+        return replace(wanted, digest=digest, crcs=known.crcs if known is not None and known.digest == digest else ())
+    if done.digest is None:
+        return replace(wanted, digest=sha256_of(path), crcs=())
+    return replace(wanted, digest=done.digest, crcs=done.crcs)
 
 
 def remove_stale(folder: Path, current: set[str]) -> None:

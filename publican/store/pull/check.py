@@ -48,6 +48,11 @@ def is_right(path: Path, digest: Digest) -> bool:
     return _hash(path, digest.kind)[0] == digest.hex
 
 
+def sha256_of(path: Path) -> Digest:
+    """Raises ModelFileError if it cannot be read."""
+    return Digest("sha256", _hash(path, "sha256")[0])
+
+
 def check_file(path: Path, entry: ManifestFile | None, progress: Progress = no_progress) -> Checked:
     """Read the whole file at `path` and compare it with what the manifest says of it.
 

@@ -1,4 +1,7 @@
-"""A GGUF file at an address that is not the hub's: held to its size and tag, for nobody gives a hash. On the event loop."""
+"""A GGUF file at an address that is not the hub's: held to the hash that its server states, or else to its size and tag.
+
+On the event loop.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from publican.store.hub.names import safe_part, safe_path
 from publican.store.manifest import Manifest, ManifestFile
 from publican.store.pull.bring import Brought, Wanted, bring
 from publican.store.transfer.events import Watch
+from publican.store.transfer.hashing import Digest
 
 
 async def bring_loose(url: str, models: Path, session: Session, watch: Watch, distrust: bool = False) -> Brought:
@@ -40,10 +44,19 @@ async def bring_loose(url: str, models: Path, session: Session, watch: Watch, di
         await parse_remote(remote, lambda source, label=label: read_header(source, label))  # type: ignore[misc]
         if remote.num_bytes is None:
             raise ModelFileError(f"{httpx.URL(url).host} does not say how long {part_name} is; download it by other means.")
-        wanted.append(Wanted(part_name, remote, ManifestFile(_public(part), remote.num_bytes, None, commit=remote.etag or "")))
+        digest = await _stated(remote, remote.num_bytes)
+        entry = ManifestFile(_public(part), remote.num_bytes, digest, commit=remote.etag or "")
+        wanted.append(Wanted(part_name, remote, entry))
     folder = models / safe_part(httpx.URL(url).host)
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     return await bring(wanted, folder, models, Manifest("", ""), session, watch, distrust)
+
+
+async def _stated(remote: RemoteFile, num_bytes: int) -> Digest | None:
+    """The hash that the server states, in the same words for another part of the file."""
+    if remote.sha256 is not None:
+        await remote.read(num_bytes - 1, 1)
+    return Digest("sha256", remote.sha256) if remote.sha256 is not None else None
 
 
 def _part_urls(url: str, name: str) -> list[str]:

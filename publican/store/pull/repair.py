@@ -13,7 +13,7 @@ from publican.core.errors import ModelFileError
 from publican.store.http.network import Network
 from publican.store.http.remote_file import RemoteFile
 from publican.store.http.session import Session
-from publican.store.manifest import Manifest
+from publican.store.manifest import Manifest, ManifestFile
 from publican.store.pull.bring import Brought, Wanted, bring
 from publican.store.pull.unpickled import CONVERTED
 from publican.store.transfer.events import Waiting, Watch
@@ -27,16 +27,22 @@ async def repair(
     Raises:
         ModelFileError: nobody knows where they came from, or they cannot be had.
     """
-    if not manifest.repo:
-        raise ModelFileError(f"The files in {folder} are from no repository of the hub; pull them again from where they came.")
     async with Session(network, lambda why, wait_s: watch(Waiting(why, wait_s))) as session:
         wanted = []
         for name in names:
             entry = manifest.files[name]
             if entry.origin.startswith(CONVERTED):
                 raise ModelFileError(f"{name} was {entry.origin} on this machine; delete the model and pull it again.")
-            path = urllib.parse.quote(entry.origin, safe="/")
-            url = f"{network.endpoint}/{manifest.repo}/resolve/{entry.commit}/{path}"
-            what = f"{manifest.repo}/{entry.origin}"
+            url, what = _place(name, entry, manifest, network)
             wanted.append(Wanted(name, RemoteFile(session, url, what, entry.num_bytes, entry.digest is not None), entry))
         return await bring(wanted, folder, models, manifest, session, watch, distrust=True)
+
+
+def _place(name: str, entry: ManifestFile, manifest: Manifest, network: Network) -> tuple[str, str]:
+    """The address of a file, and what it is called."""
+    if manifest.repo:
+        path = urllib.parse.quote(entry.origin, safe="/")
+        return f"{network.endpoint}/{manifest.repo}/resolve/{entry.commit}/{path}", f"{manifest.repo}/{entry.origin}"
+    if not entry.origin.startswith(("https://", "http://")):
+        raise ModelFileError(f"Nobody knows where {name} came from; delete it and pull it again.")
+    return entry.origin, name

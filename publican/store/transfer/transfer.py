@@ -14,8 +14,10 @@ from pathlib import Path
 
 from publican.core.errors import ModelFileError, PublicanError
 from publican.store.http.session import Session
+from publican.store.http.stated_hash import sha256_in_tag
 from publican.store.transfer.events import FileDone, Progress, Watch
 from publican.store.transfer.fetch import Fetcher
+from publican.store.transfer.hashing import Digest
 from publican.store.transfer.pace import Limiter, Meter
 from publican.store.transfer.settle import settle
 from publican.store.transfer.task import FileTask, Item
@@ -32,11 +34,13 @@ class Fetched:
 
     Attributes:
         crcs: the CRC-32 of each of its pieces; empty where the file was whole before this transfer began.
+        digest: what it was held to; where there was nothing, its SHA-256, or None where it was whole before.
     """
 
     item: Item
     path: Path
     crcs: tuple[int, ...]
+    digest: Digest | None
 
 
 async def transfer(items: Sequence[Item], folder: Path, session: Session, watch: Watch) -> list[Fetched]:
@@ -45,7 +49,7 @@ async def transfer(items: Sequence[Item], folder: Path, session: Session, watch:
     Raises:
         ModelFileError: one of them cannot be had, the disk has no room, or another process is at it.
     """
-    done = {item.key: Fetched(item, folder / item.key, ()) for item in items if _is_whole(item, folder)}
+    done = {item.key: Fetched(item, folder / item.key, (), item.digest) for item in items if _is_whole(item, folder)}
     wanted = {item.key: item for item in items if item.key not in done}
     tasks: list[FileTask] = []
     try:
@@ -128,9 +132,11 @@ class _Transfer:
         await self._fetcher.fetch(task, task.pieces.take(at_most), self._session.patience(task.item.name))
 
     async def _settle(self, task: FileTask) -> None:
+        digest = task.item.digest or Digest("sha256", await task.digest())  # before it is closed
         await settle(task, self._refetch, self._watch)
-        self._done.append(Fetched(task.item, task.part.path, tuple(task.crcs())))
-        self._watch(FileDone(task.item.name, task.item.num_bytes, task.item.digest is not None))
+        self._done.append(Fetched(task.item, task.part.path, tuple(task.crcs()), digest))
+        is_verified = task.item.digest is not None or sha256_in_tag(task.item.remote.etag or "") == digest.hex
+        self._watch(FileDone(task.item.name, task.item.num_bytes, is_verified))
 
     async def _refetch(self, task: FileTask) -> None:
         async def work() -> None:

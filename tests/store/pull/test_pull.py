@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 import errno
 import hashlib
@@ -20,9 +21,11 @@ from publican.store.checkpoint import open_checkpoint
 from publican.store.http.network import Network
 from publican.store.manifest import MANIFEST, read_manifest
 from publican.store.pull.appraise import Judge
+from publican.store.pull.check import check_file
 from publican.store.pull.choose import Choice, Fitting
 from publican.store.pull.pull import Order, Pulled, pull
-from publican.store.transfer.events import Repairing
+from publican.store.transfer.events import Event, FileDone, Repairing
+from publican.store.transfer.hashing import Digest
 from tests.store.fake_hub import MIRROR, FakeHub, Fault, running_hub
 from tests.store.pull.models import CONFIG_BYTES, QUANTS, folder, gguf, quant, shards, weights
 
@@ -391,6 +394,67 @@ def test_a_file_somewhere_on_the_web(hub: FakeHub, tmp_path: Path) -> None:
         get(hub, tmp_path, f"{hub.cdn_url}/loose/page.gguf")
     with pytest.raises(UnsupportedModel, match="whole repository"):
         get(hub, tmp_path, f"{hub.cdn_url}/loose/model.safetensors")
+
+
+def _digest(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
+
+
+STATING = {
+    "X-Linked-ETag": lambda data, asked: {"X-Linked-ETag": f'"{hashlib.sha256(data).hexdigest()}"'},
+    "Repr-Digest": lambda data, asked: {"Repr-Digest": f"md5=:AAAA:, sha-256=:{_digest(data)}:"},
+    "Digest": lambda data, asked: {"Digest": f"SHA-256={_digest(data)}"},
+}
+
+
+@pytest.mark.parametrize("name", sorted(STATING))
+def test_a_file_is_held_to_the_hash_that_its_server_states(hub: FakeHub, tmp_path: Path, name: str) -> None:
+    data = hub.loose["m.gguf"] = gguf(1_500_000)
+    hub.loose_headers = STATING[name]
+    hub.faults.append(Fault("cdn /loose", skip=3, corrupt=(1_400_000,)))  # after the header and the last byte
+    seen: list[Event] = []
+    pulled = get(hub, tmp_path, f"{hub.cdn_url}/loose/m.gguf", watch=seen.append)
+    assert pulled.path.read_bytes() == data
+    assert any(isinstance(event, Repairing) for event in seen)
+    assert [event.verified for event in seen if isinstance(event, FileDone)] == [True]
+    hub.loose_headers = lambda data, asked: {"Repr-Digest": f"sha-256=:{_digest(b'another')}:"}
+    hub.loose["other.gguf"] = data
+    with pytest.raises(ModelFileError, match="sha256 that it should have"):
+        get(hub, tmp_path, f"{hub.cdn_url}/loose/other.gguf")
+
+
+def test_a_hash_of_each_part_is_none_of_the_file(hub: FakeHub, tmp_path: Path) -> None:
+    hub.loose["m.gguf"] = gguf(30_000)
+    hub.loose_headers = lambda data, asked: {"Digest": f"sha-256={_digest(asked.encode())}"}
+    assert get(hub, tmp_path, f"{hub.cdn_url}/loose/m.gguf").path.read_bytes() == hub.loose["m.gguf"]
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_tag_that_looks_like_a_hash_is_compared_and_no_more(hub: FakeHub, tmp_path: Path, is_right: bool) -> None:
+    data = hub.loose["m.gguf"] = gguf(30_000)
+    tag = hashlib.sha256(data if is_right else b"x").hexdigest()
+    hub.loose_headers = lambda data, asked: {"ETag": f'"{tag}"'}
+    seen: list[Event] = []
+    get(hub, tmp_path, f"{hub.cdn_url}/loose/m.gguf", watch=seen.append)
+    assert [event.verified for event in seen if isinstance(event, FileDone)] == [is_right]
+
+
+def test_where_no_hash_is_stated_a_file_is_held_to_how_it_came(hub: FakeHub, tmp_path: Path) -> None:
+    data = hub.loose["m.gguf"] = gguf(2_500_000)
+    url = f"{hub.cdn_url}/loose/m.gguf"
+    path = get(hub, tmp_path, url).path
+    manifest = read_manifest(path.parent)
+    assert manifest is not None
+    assert manifest.files["m.gguf"].digest == Digest("sha256", hashlib.sha256(data).hexdigest())
+    assert len(manifest.files["m.gguf"].crcs) == 3
+    assert check_file(path, manifest.files["m.gguf"]).state == "right"
+    assert get(hub, tmp_path, url).num_fetched_bytes == 0
+    assert get(hub, tmp_path, url, distrust=True).num_fetched_bytes == 0
+    path.write_bytes(data[:-1] + b"?")
+    assert check_file(path, manifest.files["m.gguf"]).state == "wrong"
+    assert get(hub, tmp_path, url, distrust=True).num_fetched_bytes == len(data)
+    assert path.read_bytes() == data
+    assert read_manifest(path.parent) == manifest
 
 
 def test_something_on_this_machine_is_linked(hub: FakeHub, tmp_path: Path) -> None:
