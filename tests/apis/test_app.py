@@ -79,6 +79,7 @@ OWNERS = {
     "POST /api/extra/tokencount": ("kobold", "key", 400),
     "POST /api/extra/tokenize": ("kobold", "key", 400),
     "POST /api/extra/detokenize": ("kobold", "key", 400),
+    "POST /api/extra/json_to_grammar": ("kobold", "key", 400),
     "GET /api/latest/model": ("kobold", "guest", 200),
     "PUT /api/v1/model": ("kobold", "admin", 400),
     "PUT /api/latest/model": ("kobold", "admin", 400),

@@ -15,8 +15,9 @@ from publican.apis.errors import NoSuchRoute
 from publican.apis.fields import token_ids
 from publican.apis.kobold import answers, info, translate
 from publican.apis.kobold.errors import KOBOLD
+from publican.apis.kobold.gbnf import gbnf
 from publican.apis.kobold.placeholders import with_words
-from publican.apis.kobold.schema import DetokenizeBody, GenerateBody, KeyBody, ModelBody, TokenCountBody
+from publican.apis.kobold.schema import DetokenizeBody, GenerateBody, KeyBody, ModelBody, SchemaBody, TokenCountBody
 from publican.apis.kobold.watching import Watched, asked_about, performance
 from publican.apis.kobold.whose import is_kobold
 from publican.apis.patience import Patient
@@ -99,6 +100,10 @@ async def token_count(call: Call) -> ASGIApp:
 async def detokenize(call: Call) -> ASGIApp:
     tokens = token_ids("ids", DetokenizeBody.of(call.body).ids)
     return _json({"result": await call.host.detokenize(tokens), "success": True})
+
+
+async def grammar(call: Call) -> ASGIApp:
+    return _json({"result": gbnf(SchemaBody.of(call.body).schema_), "success": True})
 
 
 # --- the server and its model
@@ -191,6 +196,7 @@ def _asking() -> list[Route]:
         Route("POST", f"{extra}/tokencount", KOBOLD, Auth.KEY, token_count, "A text's tokens.", TokenCountBody),
         Route("POST", f"{extra}/tokenize", KOBOLD, Auth.KEY, token_count, "The same.", TokenCountBody),
         Route("POST", f"{extra}/detokenize", KOBOLD, Auth.KEY, detokenize, "The text of tokens.", DetokenizeBody),
+        Route("POST", f"{extra}/json_to_grammar", KOBOLD, Auth.KEY, grammar, "A JSON schema as GBNF.", SchemaBody),
     ]
 
 

@@ -52,6 +52,12 @@ class DetokenizeBody(Body):
     ids: Annotated[Any, WithJsonSchema({"type": "array", "items": {"type": "integer"}})]
 
 
+class SchemaBody(Body):
+    """POST /api/extra/json_to_grammar."""
+
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+
+
 class ModelBody(Body):
     """PUT /api/v1/model."""
 

@@ -89,7 +89,7 @@ async def _load(call: Call, asked: translate.Asked, form: type[Answer]) -> ASGIA
 
 async def embed(call: Call) -> ASGIApp:
     sent = EmbedBody.of(call.body)
-    texts = [sent.input] if isinstance(sent.input, str) else sent.input
+    texts = [sent.input] if isinstance(sent.input, str) and sent.input else sent.input or []  # "" only wants the model loaded
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise InvalidParameter("input", "must be a text or a list of texts.")
     most = call.server.config.max_prompts
