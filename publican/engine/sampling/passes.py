@@ -18,6 +18,8 @@ _GROUP_LENS = (64, 16)
 _GROUP_LEN = 64
 _MOST_OF_GROUPS = 8
 """Where more than one group in so many has something to show, whole rows are looked at."""
+_GROUPS_FROM = 1 << 18
+"""Fewer numbers are looked at sooner than the operations of the way by groups are called."""
 _SAMPLE_EVERY = 64
 _FITTING = 1 << 19
 """So many numbers are worked on together: two megabytes of float32."""
@@ -56,7 +58,7 @@ class Passes:
         self._top = top if space.is_numpy else None
         # torch on the CPU takes ten times as long for a comparison and its `nonzero` as for a maximum, NumPy no longer; and
         # on a card it would be one more wait for a number of results
-        self._looks_in_groups = space.is_torch and str(space.device) == "cpu" and num_vocab >= _GROUP_LEN
+        self._groups_from = _GROUPS_FROM if space.is_torch and str(space.device) == "cpu" else 2**62
 
     def best(self, logits: Array, count: int) -> Best | None:
         """The `count` best of each row; None where nothing finds them fast, or rows are hardly longer."""
@@ -75,7 +77,9 @@ class Passes:
 
     def above(self, values: Array, floor: Array) -> Array:
         """The flat positions of the values that reach `floor` [B, 1], ascending."""
-        flat = self._above_in_groups(values, floor) if self._looks_in_groups else None
+        num_rows, size = values.shape
+        is_large = num_rows * size >= self._groups_from and size >= _GROUP_LEN
+        flat = self._above_in_groups(values, floor) if is_large else None
         return self.space.where(values >= floor) if flat is None else flat
 
     def _above_in_groups(self, values: Array, floor: Array) -> Array | None:
