@@ -73,9 +73,11 @@ class EngineDriver(Driver):
 
 
 @pytest.mark.parametrize("sampling", [SamplingParams(temperature=0.0, seed=0), STACK], ids=["greedy", "stack"])
-def test_the_engine_samples_from_tensors_as_from_arrays(sampling: SamplingParams, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_the_engine_samples_from_tensors_as_from_arrays(name: str, sampling: SamplingParams, tmp_path: Path) -> None:
     """The logits never leave the backend's device as an array; the same seed draws the same tokens."""
-    checkpoint = open_checkpoint(tiny.save(tiny.make("Llama"), tmp_path))
+    class_name, options = tiny.MODELS[name]
+    checkpoint = open_checkpoint(tiny.save(tiny.make(class_name, **options), tmp_path))
     prompts = np.random.default_rng(2).integers(0, tiny.VOCAB, (3, 20)).tolist()
     answers = []
     for executor in (load(checkpoint, CONFIG), load_on_cpu(checkpoint, CONFIG)):
