@@ -57,7 +57,6 @@ def test_a_few_are_found_without_comparing_all():
 @pytest.mark.parametrize(("stack", "most"), [("greedy", 2), ("neutral", 2), ("chat", 4), ("llama.cpp's default", 7)])
 def test_how_often_a_step_waits(stack, most):
     """On a card each of these is a wait for all that was asked of it. So few numbers go a card's way here, too."""
-    monkeypatch.setattr(Passes, "_above_in_groups", lambda self, values, floor: None)
     logits = logits_like_a_model(2, 4, 4096)
     runner = Runner("torch", letters(4096))
     rows = [runner.add(replace(STACKS[stack], seed=seed), [1, 2, 3, 1, 2]) for seed in range(4)]
