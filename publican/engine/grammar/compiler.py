@@ -1,5 +1,5 @@
-"""`Compiler`: constraints to matchers, on a thread of its own. A hard grammar takes seconds, and nobody waits for it but
-whoever sent it."""
+"""`Compiler`: constraints to matchers, on threads of its own. A hard grammar takes seconds, and nobody waits for it but
+whoever sent it, and others who sent such ones."""
 
 from __future__ import annotations
 
@@ -7,33 +7,39 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
-from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from llguidance import LLMatcher, LLTokenizer
 
 from publican.core.errors import InvalidParameter, PublicanError, Unsupported
 from publican.core.sampling import SamplingParams
 from publican.core.tokenizer import Vocabulary
+from publican.engine.grammar.lane import Lane
+from publican.engine.grammar.machine import machine_of, tokenizer_of
 from publican.engine.grammar.matcher import Matcher
-from publican.engine.grammar.source import grammar_text
+from publican.engine.grammar.source import Constraint, constraint_of, grammar_text, is_doubtful
+from publican.engine.grammar.trial import try_out
 
 log = logging.getLogger(__name__)
 
-_MAX_KEPT = 64
+_MAX_KEPT, _MAX_KEPT_SIZE = 64, 4 << 20
+_DOUBTFUL_SIZE = 1 << 18
+"""What is short can be large when it is compiled."""
 
 
 class Compiler:
-    """Grammars over one vocabulary. Keeps the latest compiled ones: clients send the same schema again and again.
+    """Grammars over one vocabulary. Keeps the latest compiled ones, and why others could not be compiled: clients send the same
+    schema again and again.
 
-    `compile_later` is called on the engine thread; `done` is called on the compiler's own.
+    `compile_later` is called on the engine thread; `done` is called on one of the compiler's own.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._threads = ThreadPoolExecutor(1, "grammar")
+        self._quick, self._slow = Lane("grammars"), Lane("large grammars")
         self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None
-        self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._kept: OrderedDict[Constraint, LLMatcher | str] = OrderedDict()
+        self._sizes: dict[Constraint, int] = {}
 
     def compile_later(self, params: SamplingParams, done: Callable[[Matcher | PublicanError], None]) -> None:
         def work() -> None:
@@ -47,58 +53,55 @@ class Compiler:
                 result = Unsupported(f"The grammar could not be compiled ({type(error).__name__}); simplify it.")
             done(result)
 
-        self._threads.submit(work)
+        (self._slow if self._is_work(params) else self._quick).submit(work)
+
+    def _is_work(self, params: SamplingParams) -> bool:
+        """Whether others should not wait behind this."""
+        if not is_doubtful(params):
+            return False
+        try:
+            return constraint_of(params) not in self._kept
+        except InvalidParameter:
+            return False
 
     def compile(self, params: SamplingParams) -> Matcher:
         """Raises InvalidParameter if the constraint is not well-formed, or too complex."""
-        text = grammar_text(params)
+        constraint = constraint_of(params)
         with self._lock:
-            machine = self._kept.get(text)
-            if machine is None:
-                machine = LLMatcher(self._tokenizer_made(), text, log_level=0)
-                if machine.is_error():
-                    name = next(n for n in ("grammar", "json_schema", "regex", "choice") if getattr(params, n))
-                    raise InvalidParameter(name, f"cannot be followed: {_first_line(machine.get_error())}")
-                self._kept[text] = machine
-                if len(self._kept) > _MAX_KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(text)
+            machine = self._kept.get(constraint)
+        if machine is None:
+            machine = self._made(params, constraint[0])
+            self._keep(constraint, machine, _DOUBTFUL_SIZE if is_doubtful(params) else 0)
+        if isinstance(machine, str):
+            raise InvalidParameter(constraint[0], machine)
+        with self._lock:
+            if constraint in self._kept:
+                self._kept.move_to_end(constraint)
             return Matcher(machine.deep_copy(), self._vocabulary.size)
 
+    def _made(self, params: SamplingParams, name: str) -> LLMatcher | str:
+        """What is compiled, or why it cannot be."""
+        try:
+            text = try_out(params) if is_doubtful(params) else grammar_text(params)
+            return machine_of(self._tokenizer_made(), name, text)
+        except InvalidParameter as error:
+            return str(error).removeprefix(f"{error.name}: ")
+
+    def _keep(self, constraint: Constraint, machine: LLMatcher | str, least_size: int) -> None:
+        with self._lock:
+            self._kept[constraint] = machine
+            self._sizes[constraint] = max(least_size, sum(map(len, constraint[1])))
+            while len(self._kept) > 1 and (len(self._kept) > _MAX_KEPT or sum(self._sizes.values()) > _MAX_KEPT_SIZE):
+                oldest, _ = self._kept.popitem(last=False)
+                del self._sizes[oldest]
+
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Begin nothing more. Does not wait for what is being compiled."""
+        self._quick.close()
+        self._slow.close()
 
     def _tokenizer_made(self) -> LLTokenizer:
-        if self._tokenizer is None:
-            ends: list[int] = sorted(self._vocabulary.end) or [0]
-            self._tokenizer = LLTokenizer(TokenizerWrapper(_Pieces(self._vocabulary, ends[0])), eos_token=list(ends))
-        return self._tokenizer
-
-
-class _Pieces:
-    """The vocabulary as llguidance wants to see one. Forced text is cut greedily, the longest piece first."""
-
-    def __init__(self, vocabulary: Vocabulary, eos: int) -> None:
-        self.eos_token_id = eos
-        self.bos_token_id = vocabulary.bos
-        self.tokens = [bytes(piece) for piece in vocabulary.pieces]
-        self.special_token_ids = sorted(vocabulary.special)
-        self._ids = {piece: id for id, piece in reversed(list(enumerate(self.tokens))) if id not in vocabulary.special}
-        self._longest = max(map(len, self._ids), default=1)
-
-    def __call__(self, text: bytes | str) -> list[int]:
-        data = text.encode() if isinstance(text, str) else text
-        ids: list[int] = []
-        while data:
-            length = next((n for n in range(min(self._longest, len(data)), 0, -1) if data[:n] in self._ids), None)
-            if length is None:
-                return ids
-            ids.append(self._ids[data[:length]])
-            data = data[length:]
-        return ids
-
-
-def _first_line(text: str) -> str:
-    """A library's complaint in one line."""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
-    return line[:300].rstrip(".") + "."
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = tokenizer_of(self._vocabulary)
+            return self._tokenizer

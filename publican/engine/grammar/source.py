@@ -13,25 +13,56 @@ from publican.core.errors import InvalidParameter
 from publican.core.sampling import SamplingParams
 
 _MAX_CHARS = 1 << 20
+LARGE = 16_384
+"""Characters."""
+
+Constraint = tuple[str, tuple[str, ...]]
+"""The name of a parameter, and what it says; several texts where it is `choice`."""
 
 
 def is_constrained(params: SamplingParams) -> bool:
     return bool(params.grammar or params.json_schema or params.regex or params.choice)
 
 
+def is_doubtful(params: SamplingParams) -> bool:
+    """Whether the constraint of `params` might take more than a second or two to compile, or more stack than a lane has.
+
+    Long ones might, and those that have expressions which must hold together: Lark's ``&`` and ``~``, a schema's patterns.
+    """
+    num_chars = len(params.grammar) + len(params.json_schema) + len(params.regex) + sum(map(len, params.choice))
+    if num_chars > LARGE:
+        return True
+    marks = ('"pattern', "\\u", "&", "~") if params.grammar else ('"pattern', "\\u")
+    return any(mark in (params.grammar or params.json_schema) for mark in marks)
+
+
+def constraint_of(params: SamplingParams) -> Constraint:
+    """What `params` asks for. Of several, a grammar wins over a schema, that over a regex, that over choices.
+
+    Raises:
+        InvalidParameter: it is too long.
+    """
+    for name in ("grammar", "json_schema", "regex"):
+        if text := getattr(params, name):
+            return name, (_bounded(name, text),)
+    _bounded("choice", "".join(params.choice))
+    return "choice", params.choice
+
+
 def grammar_text(params: SamplingParams) -> str:
-    """The constraint of `params`. Of several, a grammar wins over a schema, that over a regex, that over choices.
+    """The constraint of `params` as llguidance reads it.
 
     Raises:
         InvalidParameter: it is too long, or not what it should be; what only compiling can find is found there.
     """
-    if params.grammar:
-        return _of_grammar(_bounded("grammar", params.grammar))
-    if params.json_schema:
-        return _json_schema("json_schema", _bounded("json_schema", params.json_schema))
-    if params.regex:
-        return LLMatcher.grammar_from_regex(_bounded("regex", params.regex))
-    return LLMatcher.grammar_from_lark("start: " + " | ".join(json.dumps(text) for text in params.choice))
+    name, texts = constraint_of(params)
+    if name == "grammar":
+        return _of_grammar(texts[0])
+    if name == "json_schema":
+        return _json_schema(name, texts[0])
+    if name == "regex":
+        return LLMatcher.grammar_from_regex(texts[0])
+    return LLMatcher.grammar_from_lark("start: " + " | ".join(json.dumps(text) for text in texts))
 
 
 def _json_schema(name: str, text: str) -> str:
