@@ -165,6 +165,7 @@ _OBJECTIONS = {
     "path_type": "it must be a path",
     "greater_than_equal": "it must be at least {ge}",
     "less_than_equal": "it must be at most {le}",
+    "string_pattern_mismatch": "it must be numbers of GB with commas between them, such as 14,20",
     "literal_error": "it must be one of {expected}",
 }
 """What pydantic objects to, by its type, in words for whoever wrote the setting."""

@@ -5,6 +5,7 @@ Nothing here imports a room before its command runs, so `publican --help` is qui
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 
@@ -36,7 +37,9 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            return None
+            near = difflib.get_close_matches(cmd_name.lower(), _COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            ctx.fail(f"No such command '{cmd_name[:80]}'.{hint}")
         module = _MODULES.get(cmd_name, cmd_name)
         command: click.Command = importlib.import_module(f"publican.cli.{module}").command
         return command
@@ -57,7 +60,7 @@ def main(args: list[str] | None = None) -> None:
     from publican.core.errors import PublicanError
 
     try:
-        _group.main(args, prog_name="publican", standalone_mode=False)
+        status = _group.main(args, prog_name="publican", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
@@ -71,3 +74,5 @@ def main(args: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    if isinstance(status, int) and status:  # what a command said with `Context.exit`
+        sys.exit(status)

@@ -19,6 +19,7 @@ from publican.cli.judging import this_machine
 from publican.cli.network import network_from, network_options
 from publican.cli.options import LOADING, load_settings, models_dir, settings_options
 from publican.cli.serve import load_options
+from publican.cli.stored import find_or_only
 from publican.core.errors import ModelNotFound, OutOfMemory, SettingsError
 from publican.core.model import Checkpoint
 from publican.hardware.machine import Machine, described_machine
@@ -37,7 +38,7 @@ from publican.host.options import LoadOptions
 from publican.host.settle import settle, usable
 from publican.host.worker_process import WorkerPort
 from publican.settings import Settings
-from publican.store.catalogue import StoredModel, find_model
+from publican.store.catalogue import StoredModel, list_models
 from publican.store.checkpoint import open_checkpoint
 from publican.store.disk import free_bytes
 
@@ -105,6 +106,16 @@ def command(model: str | None, **flags: Any) -> None:
         sys.exit(_DOES_NOT_FIT)
 
 
+class _Unknown(ModelNotFound):
+    """Neither a model that is here nor a shape that is known by its name."""
+
+    def __str__(self) -> str:
+        here = f"of those here ({', '.join(self.available[:20])})" if self.available else "here, where no model is yet"
+        return (
+            f"{self.name!r:.80} is no model {here}, none at the hub (org/name) and no well-known shape ({', '.join(SHAPES)})."
+        )
+
+
 def _draft(model: ShapedModel, here: Available, values: Settings, machine: Machine) -> Draft | None:
     """The draft model that would lie beside it; None if there is none, or no room for both."""
     if not values.draft_model:
@@ -140,14 +151,16 @@ def _model(
     try:
         checkpoint = open_checkpoint(_stored(asked, values).path)
         return shape_model(checkpoint), available(checkpoint, machine), True
-    except ModelNotFound:
-        if asked is None:
+    except ModelNotFound as error:
+        names = tuple(model.name for model in list_models(models_dir(values)))
+        is_several = error.available != names or any(name.lower().startswith((asked or "").lower()) for name in names)
+        if asked is None or is_several:
             raise
         if asked.strip().lower() in SHAPES:
             shape = described_model(asked, shape_of(asked), own["bits"] or 4, own["group"])
-            return shape, _anything(None, machine, is_gguf=own["bits"] is None), False
+            return shape, _anything(None, machine, is_gguf=own["bits"] is None or values.loader == "llama"), False
         if "/" not in asked:
-            raise ModelNotFound(asked, tuple(SHAPES)) from None
+            raise _Unknown(asked, names) from None
     checkpoint = asyncio.run(_remote(asked, values, network, machine))
     objection = available_for_headers(checkpoint, machine).native_objection
     return shape_model(checkpoint), _anything(objection, machine, checkpoint.format == "gguf"), False
@@ -168,10 +181,7 @@ def _anything(native_objection: str | None, machine: Machine, is_gguf: bool) -> 
 
 
 def _stored(asked: str | None, values: Settings) -> StoredModel:
-    from publican.store.default_model import DEFAULT_MODEL
-
-    name = asked or values.model or "default"
-    return find_model(DEFAULT_MODEL.file_name if name == "default" else name, models_dir(values), allow_path=True)
+    return find_or_only(asked if asked is not None else values.model, models_dir(values))
 
 
 def _checked(asked: str | None, values: Settings, options: LoadOptions) -> tuple[Record, ...]:

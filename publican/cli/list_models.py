@@ -30,7 +30,8 @@ def command(as_json: bool, **flags: Any) -> None:
         click.echo(json.dumps({"folder": str(folder), "models": [_body(model) for model in models]}, indent=1))
         return
     Console(highlight=False).print(
-        _table(models) if models else f"No models are in {escape(str(folder))}.", soft_wrap=not models
+        _table(models) if models else f"No models are in {escape(str(folder))}; get one with: publican pull default.",
+        soft_wrap=not models,
     )
     click.echo(_sums(models, folder))
 

@@ -13,6 +13,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from publican import settings
+from publican.core.errors import SettingsError
 
 Command = Callable[..., None]
 
@@ -74,7 +75,11 @@ def load_settings(flags: dict[str, Any]) -> settings.LoadedSettings:
 
 
 def models_dir(values: settings.Settings) -> Path:
-    return values.models_dir or settings.data_dir(os.environ, Path.home()) / "models"
+    """Raises SettingsError if something else is in its place."""
+    folder = values.models_dir or settings.data_dir(os.environ, Path.home()) / "models"
+    if folder.is_file():
+        raise SettingsError(f"The models folder {folder} is a file; name a folder with --models-dir.")
+    return folder
 
 
 def beside_models(values: settings.Settings, given: Path | None, name: str) -> Path:

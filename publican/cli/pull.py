@@ -92,6 +92,8 @@ class Screen:
 
     def done(self, pulled: Pulled) -> None:
         here = "is here, verified" if pulled.num_fetched_bytes else "was here already"
+        if pulled.path.is_symlink():
+            here = f"is here, as a link to {escape(str(pulled.path.resolve()))}; nothing was copied"
         self._console.print(f"[bold green]✓[/] {pulled.path.name} {here}.", soft_wrap=True)
         click.echo(str(pulled.path))
 

@@ -10,8 +10,9 @@ import click
 
 from publican.cli.options import load_settings, models_dir, settings_options
 from publican.cli.plain import printable, size
+from publican.cli.stored import find_here
 from publican.core.errors import SettingsError
-from publican.store.catalogue import StoredModel, find_model
+from publican.store.catalogue import StoredModel
 from publican.store.disk import disk_bytes, remove_unfinished, unfinished_bytes
 from publican.store.remove import behind_link, remove_model
 
@@ -26,7 +27,7 @@ def command(names: tuple[str, ...], unfinished: bool, yes: bool, **flags: Any) -
     folder = models_dir(load_settings(flags).values)
     if not names and not unfinished:
         raise SettingsError("Say which model to delete; 'publican list' has their names.")
-    models = dict.fromkeys(find_model(name, folder) for name in names)  # all are known before the first goes
+    models = dict.fromkeys(find_here(name, folder) for name in names)  # all are known before the first goes
     for model in models:
         if model.link is not None and not model.link.is_symlink():
             click.echo(f"{printable(model.name)} is gone from the list with its link.")

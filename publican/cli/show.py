@@ -15,10 +15,10 @@ from publican.cli.judging import judge as judge_here
 from publican.cli.network import network_from, network_options
 from publican.cli.options import load_settings, models_dir, settings_options
 from publican.cli.show_facts import body, print_inspection
+from publican.cli.stored import find_here
 from publican.core.errors import ModelNotFound, SettingsError
-from publican.store.catalogue import find_model
 from publican.store.http.network import Network
-from publican.store.hub.reference import HubReference, parse_source
+from publican.store.hub.reference import HubReference, PathReference, parse_source
 from publican.store.inspect.inspection import Inspection
 from publican.store.inspect.local import inspect_path
 from publican.store.pull.appraise import Judge, Survey, survey
@@ -59,10 +59,10 @@ def command(model: str, quant: str | None, file: str | None, template: bool, as_
 def _here(model: str, folder: Path) -> Inspection | None:
     """The model if it is on this machine; None if it can only be at the hub."""
     path = expanded(model)
-    if path.exists():
+    if model.strip() and path.exists():
         return inspect_path(path)
     try:
-        stored = find_model(model, folder)
+        stored = find_here(model, folder)
     except ModelNotFound as error:
         if "/" not in model and ":" not in model:
             raise error from None
@@ -72,6 +72,8 @@ def _here(model: str, folder: Path) -> Inspection | None:
 
 async def _remote(model: str, network: Network, judge: Judge, quant: str | None, file: str | None) -> Survey:
     reference = parse_source(model, network.endpoint)
+    if isinstance(reference, PathReference):
+        raise SettingsError(f"There is no file or folder {str(reference.path)!r:.120}; 'publican list' has the models here.")
     if not isinstance(reference, HubReference):
         raise SettingsError(f"{model!r:.120} is neither here nor a repository of the hub; pull it, then show it.")
     return await survey(reference, network, judge, quant, file)

@@ -17,8 +17,9 @@ from publican.cli.network import network_from, network_options
 from publican.cli.options import load_settings, models_dir, settings_options
 from publican.cli.plain import printable, size
 from publican.cli.pull_progress import Bars, byte_columns
+from publican.cli.stored import find_here
 from publican.core.errors import PublicanError
-from publican.store.catalogue import StoredModel, find_model, list_models, model_files
+from publican.store.catalogue import StoredModel, list_models, model_files
 from publican.store.checkpoint import open_checkpoint
 from publican.store.default_model import DEFAULT_MODEL
 from publican.store.http.network import Network
@@ -45,9 +46,11 @@ def command(context: click.Context, /, names: tuple[str, ...], mend: bool, **fla
     """Hold every file of each MODEL (all, if none is named) to its SHA-256. The exit status is 1 if one is wrong."""
     network = network_from(os.environ, Path.home(), flags)
     folder = models_dir(load_settings(flags).values)
-    models = [find_model(name, folder, allow_path=True) for name in names] or list_models(folder)
+    models = [find_here(name, folder, allow_path=True) for name in names] or list_models(folder)
     console = Console(highlight=False)
-    num_wrong = 0
+    num_wrong = num_mendable = 0
+    if not models:
+        click.echo(f"No models are in {folder}, so there is nothing to verify.")
     for model in models:
         home = model.path if model.path.is_dir() else model.path.parent
         manifest = read_manifest(home)
@@ -59,8 +62,9 @@ def command(context: click.Context, /, names: tuple[str, ...], mend: bool, **fla
             console.print(f"[green]✓[/] {escape(printable(model.name))} is right again.")
         else:
             num_wrong += bool(bad) or not _opens(console, model)
+            num_mendable += bool(bad) and manifest is not None
     if num_wrong:
-        hint = "" if mend else "; add --repair to fetch again what is wrong"
+        hint = "; add --repair to fetch again what is wrong" if num_mendable and not mend else ""
         click.echo(f"{num_wrong} of {len(models)} models are not as they should be{hint}.", err=True)
         context.exit(1)
 

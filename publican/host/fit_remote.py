@@ -7,7 +7,7 @@ from publican.core.model import Checkpoint
 from publican.store.http.network import Network
 from publican.store.http.session import Session
 from publican.store.hub.client import Hub
-from publican.store.hub.reference import HubReference, parse_source
+from publican.store.hub.reference import HubReference, PathReference, parse_source
 from publican.store.inspect.remote import inspect_candidate
 from publican.store.pull.appraise import Judge, appraise
 from publican.store.pull.find import find
@@ -22,6 +22,8 @@ async def remote_checkpoint(source: str, network: Network, judge: Judge) -> tupl
         ModelFileError, OutOfMemory
     """
     reference = parse_source(source, network.endpoint)
+    if isinstance(reference, PathReference):
+        raise Unsupported(f"There is no file or folder {str(reference.path)!r:.120}; 'publican list' has the models here.")
     if not isinstance(reference, HubReference):
         raise Unsupported(f"{source!r:.80} is neither here nor a repository of the hub; pull it first.")
     async with Session(network) as session:
