@@ -72,9 +72,11 @@ def _pooling_of_gguf(metadata: Mapping[str, Any]) -> Pooling | None:
 
 
 def _end_of_gguf(metadata: Mapping[str, Any]) -> TokenId | None:
-    """BERT's separator, or the end of sequence where the file wants it behind a text (Qwen3-Embedding)."""
-    is_bert = metadata.get("tokenizer.ggml.model") == "bert"
-    name, wanted = ("seperator", True) if is_bert else ("eos", metadata.get("tokenizer.ggml.add_eos_token"))
+    """BERT's separator, or the end of sequence where the file wants it behind a text (Qwen3-Embedding; bge-m3, whose kind of
+    tokens wants it unless the file says otherwise)."""
+    kind = metadata.get("tokenizer.ggml.model")
+    is_bert, usual = kind == "bert", kind == "t5"
+    name, wanted = ("seperator", True) if is_bert else ("eos", metadata.get("tokenizer.ggml.add_eos_token", usual))
     token = metadata.get(f"tokenizer.ggml.{name}_token_id")
     tokens = metadata.get("tokenizer.ggml.tokens")
     if is_bert and token is None and isinstance(tokens, tuple) and "[SEP]" in tokens:

@@ -60,18 +60,21 @@ def write_gguf(folder: Path, path: Path) -> Path:
     for name, values in load_file(folder / "model.safetensors").items():
         if name.startswith(("pooler.", "embeddings.position_ids")):
             continue
-        stem, _, kind = name.rpartition(".")
-        if stem.startswith("embeddings."):
-            own = _EMBEDDINGS[stem.removeprefix("embeddings.")]
-        else:
-            layer, _, rest = stem.removeprefix("encoder.layer.").partition(".")
-            own = f"blk.{layer}.{_LAYER[rest]}"
-        writer.add_tensor(f"{own}.{kind}", values.astype(np.float32))
+        writer.add_tensor(tensor_name(name), values.astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def tensor_name(name: str) -> str:
+    """What a tensor of BERT's is called in a GGUF file."""
+    stem, _, kind = name.rpartition(".")
+    if stem.startswith("embeddings."):
+        return f"{_EMBEDDINGS[stem.removeprefix('embeddings.')]}.{kind}"
+    layer, _, rest = stem.removeprefix("encoder.layer.").partition(".")
+    return f"blk.{layer}.{_LAYER[rest]}.{kind}"
 
 
 def _is_special(piece: str) -> bool:

@@ -31,6 +31,9 @@ def test_the_token_behind_a_text() -> None:
     eos = {"tokenizer.ggml.eos_token_id": 9}
     assert gguf(**eos).end is None
     assert gguf(**eos, **{"tokenizer.ggml.add_eos_token": True}).end == END
+    unigram = {"tokenizer.ggml.model": "t5", **eos}
+    assert gguf(**unigram).end == END
+    assert gguf(**unigram, **{"tokenizer.ggml.add_eos_token": False}).end is None
     bert = {"tokenizer.ggml.model": "bert", "tokenizer.ggml.tokens": ("[PAD]", "[SEP]")}
     assert gguf(**bert).end == 1
     assert gguf(**bert, **{"tokenizer.ggml.seperator_token_id": 9}).end == END

@@ -19,9 +19,11 @@ from publican.host.tokenizer.special import SpecialToken, SpecialTokens
 from publican.host.tokenizer.spm import SPACE, SentencePieceBPE
 from publican.host.tokenizer.table_tokenizer import Encoder, TableTokenizer, TextRules
 from publican.host.tokenizer.token_table import TokenKind, TokenTable, flag, merges_of, read_table, text, token_id
+from publican.host.tokenizer.unigram import Characters, Spaces, Unigram
 from publican.host.tokenizer.wordpiece import WordPiece
 
 _HIDDEN = (TokenKind.CONTROL, TokenKind.UNKNOWN)
+_CHARACTERS = "tokenizer.ggml.precompiled_charsmap"
 _OTHER_KINDS = {
     "t5": "T5's",
     "rwkv": "RWKV's",
@@ -43,6 +45,8 @@ def gguf_tokenizer(metadata: Mapping[str, Any], num_rows: int = 0) -> TableToken
         return _sentencepiece(metadata, num_rows)
     if kind == "bert":
         return _wordpiece(metadata, num_rows)
+    if kind == "t5" and not text(metadata, "general.architecture", "").startswith("t5"):
+        return _unigram(metadata, num_rows)
     if kind not in ("gpt2", "gemma4"):
         raise UnsupportedModel(f"The model's tokenizer is {_OTHER_KINDS.get(kind, repr(kind))}, and publican has no such one.")
     pre = "gemma4" if kind == "gemma4" else text(metadata, "tokenizer.ggml.pre", "") or "default"
@@ -88,6 +92,24 @@ def _wordpiece(metadata: Mapping[str, Any], num_rows: int) -> TableTokenizer:
     return _assemble(metadata, table, encoder.encode, TextRules(add_bos=True), num_rows)
 
 
+def _unigram(metadata: Mapping[str, Any], num_rows: int) -> TableTokenizer:
+    """Of encoders with T5's or XLM-RoBERTa's tokens; T5 itself also writes, which nothing here could run."""
+    table = _table(metadata, num_rows)
+    unknown = token_id(metadata, "unknown", table)
+    characters = metadata.get(_CHARACTERS, ())
+    if not isinstance(characters, tuple) or not all(type(byte) is int and -128 <= byte < 256 for byte in characters):
+        raise ModelFileError(f"{_CHARACTERS} in the GGUF header must be a list of bytes; get another copy of the model.")
+    spaces = Spaces(
+        prefix=flag(metadata, "tokenizer.ggml.add_space_prefix", True),
+        merge=flag(metadata, "tokenizer.ggml.remove_extra_whitespaces", True),
+    )
+    table_of_characters = Characters(bytes(byte & 0xFF for byte in characters))
+    encoder = Unigram(table, unknown if unknown is not None else TokenId(2), table_of_characters, spaces)
+    return _assemble(
+        metadata, table, encoder.encode, TextRules(flag(metadata, "tokenizer.ggml.add_bos_token", False)), num_rows
+    )
+
+
 def _assemble(
     metadata: Mapping[str, Any], table: TokenTable, encode: Encoder, rules: TextRules, num_rows: int
 ) -> TableTokenizer:
@@ -101,7 +123,7 @@ def _assemble(
     table, ends = find_ends(table, metadata, eos)
     special, plain = _special_tokens(table, metadata)
     hidden = frozenset(TokenId(token) for token, kind in enumerate(table.kinds) if kind in _HIDDEN)
-    spelt_in_bytes = not rules.escape_spaces and metadata.get("tokenizer.ggml.model") != "bert"
+    spelt_in_bytes = not rules.escape_spaces and metadata.get("tokenizer.ggml.model") not in ("bert", "t5")
     pieces = _pieces(table, spelt_in_bytes)
     padding = range(len(pieces), num_rows)  # rows of the embedding that no token has
     vocabulary = Vocabulary((*pieces, *(b"" for _ in padding)), hidden.union(map(TokenId, padding)), ends, bos)
