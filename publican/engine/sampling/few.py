@@ -76,7 +76,7 @@ def method_of(recipe: Recipe) -> Method:
 
 
 class Weigher:
-    """Weighs the best tokens of all rows at once."""
+    """Weighs the best tokens of all rows at once. It is called when caches are cold, so each call of NumPy counts."""
 
     def __init__(self, methods: Sequence[Method]) -> None:
         num_stages = max(len(method.scales) for method in methods)
@@ -85,13 +85,18 @@ class Weigher:
         ones = [[np.float32(1.0) if scale is None else scale for scale in scales] for scales in zip(*padded, strict=True)]
         self._scales = [np.array(stage, np.float32)[:, None] for stage in ones]
 
-    def weights(self, logits: Host) -> list[list[list[float]]] | None:
-        """For each stage and row those of its best `logits` [B, K]; None if these are such as must be repaired first."""
-        peaks = logits[:, :1]
-        if not all(abs(peak) < _FAR for (peak,) in peaks.tolist()):
+    def weights(self, logits: Host, values: Sequence[Sequence[float]]) -> list[list[list[float]]] | None:
+        """For each stage and row those of its best `logits` [B, K], as lists `values`; None if these must be repaired first."""
+        if not all(abs(row[0]) < _FAR for row in values):
             return None
-        depths = np.maximum(logits, -_FAR) - peaks
-        return [np.exp(depths * scale).tolist() for scale in self._scales]
+        if not all(row[-1] > -_FAR for row in values):
+            logits = np.maximum(logits, -_FAR)
+        depths = logits - logits[:, :1]
+        weights = []
+        for scale in self._scales:
+            scaled = depths * scale
+            weights.append(np.exp(scaled, out=scaled).tolist())
+        return weights
 
 
 class Few(NamedTuple):

@@ -44,9 +44,11 @@ class ShortWay:
     def draw(self, logits: Host, uniforms: Sequence[float]) -> list[int] | None:
         """The token of each row of [B, V], or None if there are logits that must be repaired first, or far too large."""
         best = self._passes.best(logits, self._most) if self._most else None
+        values: list[list[float]] = []
         weights = None
         if best is not None:
-            weights = self._weigher.weights(best.logits)
+            values = best.logits.tolist()
+            weights = self._weigher.weights(best.logits, values)
             if weights is None:
                 return None
         tokens = []
@@ -54,9 +56,8 @@ class ShortWay:
             row = WholeRow(self._passes, logits[i], self._room)
             token = None
             if best is not None and weights is not None and method.num_wanted:
-                values = best.logits[i].tolist()
                 row.peak = best.logits[i, 0]
-                few = Few(best.tokens[i], values, [stage[i] for stage in weights], row.total)
+                few = Few(best.tokens[i], values[i], [stage[i] for stage in weights], row.total)
                 token = few.draw(method, uniforms[i])
             if token is None:
                 row.peak = logits[i].max()
