@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ DEFAULT, WITH_TOOLS = "default", "tool_use"
 _MAX_COMPILED = 32
 _REQUESTED = Limits(cpu_s=1.0)
 """Of a template that came with a request, and not with the model or with us."""
+_MAX_RETELLING_S = 0.5
+"""After so much of a thread's time no other way is tried: a template that takes long to refuse may mean to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +207,10 @@ def _render(template: ChatTemplate, prompt: ChatPrompt, messages: tuple[Message,
     """Some templates refuse conversations that others take, and take them told a little otherwise. Their first complaint says
     most about the conversation as it came."""
     complaint: TemplateRefusal | None = None
+    began_s = time.thread_time()
     for told in tellings(messages):
+        if complaint is not None and time.thread_time() - began_s > _MAX_RETELLING_S:
+            break
         try:
             return _told(template, prompt, told)
         except TemplateRefusal as error:

@@ -117,6 +117,12 @@ def test_its_first_complaint_is_the_one_that_is_told() -> None:
         )
 
 
+def test_one_that_takes_long_to_refuse_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("publican.host.templates._MAX_RETELLING_S", -1.0)
+    with pytest.raises(InvalidRequest, match="No system role"):
+        ChatTemplates({"default": STRICT}, "", "", "chatml").render(ChatPrompt((S, U)))
+
+
 def test_a_template_that_counts_on_tools_is_given_none() -> None:
     source = "{% for t in tools %}{{ t.function.name }}{% endfor %}{{ messages[0].content }}"
     assert ChatTemplates({"default": source}, "", "", "chatml").render(ChatPrompt((U,))) == "U"
