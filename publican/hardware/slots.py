@@ -18,6 +18,7 @@ from publican.hardware.sizes import GIB, shown
 from publican.hardware.weights import Weight
 
 USUAL_SLOTS = 32
+MOST_SLOTS = 256
 FEWEST_SLOTS = 8
 """However slow: a search may follow so many answers, and short ones pass by long ones."""
 _SLOTS_WITH_SPARE, _SPARE_BYTES = 64, 2 * GIB
@@ -43,18 +44,19 @@ def choose_slots(planner: Planner, plan: Plan, num_users: int, num_cores: int, i
     """The slots of a model that is loaded by `plan`.
 
     Args:
-        num_users: people who were asked for; at least they have slots.
+        num_users: people who were asked for; at least they have slots, up to `MOST_SLOTS`.
         is_lessened: the plan has less than was asked for.
     """
     found = _by_processor(planner, plan, num_cores)
     if found is None and not is_lessened:
         found = _by_spare(planner, plan)
-    found = found or Slots(USUAL_SLOTS, "more would hardly say more together; the others wait")
+    found = found or Slots(USUAL_SLOTS, "more at once would answer no more in all; the others wait")
     num_rooms = plan.load.num_tokens // _ANSWER_LEN
     if num_rooms < found.count:
         found = Slots(max(FEWEST_SLOTS, num_rooms), f"there is room for {plan.load.num_tokens:,} tokens; the others wait")
     if found.count < num_users:
-        found = Slots(num_users, "as many as there are users; the others wait")
+        why = "one for each user" if num_users <= MOST_SLOTS else "no more can be computed at once; the others wait"
+        found = Slots(min(num_users, MOST_SLOTS), why)
     return found
 
 

@@ -16,10 +16,11 @@ from publican.hardware.machine import Machine
 from publican.hardware.plan import beside
 from publican.hardware.planner import SHORTEST_CONTEXT
 from publican.hardware.sizes import shown
+from publican.hardware.slots import MOST_SLOTS
 from publican.host.available import available
 from publican.host.choose import Available, Chosen
 from publican.host.choose_rope import RopeWish
-from publican.host.fit import MOST_SLOTS, Decision, Fit, engine_of
+from publican.host.fit import Decision, Fit, engine_of
 from publican.host.fit_shape import ShapedModel, shape_model
 from publican.host.options import LoadOptions, WorkerSpec
 from publican.host.settle import settle

@@ -16,7 +16,7 @@ from publican.hardware.machine import Machine
 from publican.hardware.plan import Cut, Devices, Plan, Share
 from publican.hardware.planner import SHORTEST_CONTEXT, Planner
 from publican.hardware.sizes import shown
-from publican.hardware.slots import USUAL_SLOTS, Slots, choose_slots
+from publican.hardware.slots import MOST_SLOTS, USUAL_SLOTS, Slots, choose_slots
 from publican.host.choose import Chosen
 from publican.host.choose_rope import ChosenRope, RopeWish, choose_rope
 from publican.host.fit_shape import ShapedModel
@@ -24,7 +24,6 @@ from publican.host.options import KVType as AskedKVType
 from publican.host.options import LoadOptions
 
 MAX_BATCH_TOKENS = 512
-MOST_SLOTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +205,7 @@ def _with_slots(planner: Planner, load: Load, rope: ChosenRope, options: LoadOpt
     if options.max_running is not None:
         return plan, Slots(options.max_running, "asked for; the others wait")
     is_lessened = load != first_load(planner, options.context_len or rope.reach_len, options)
-    slots = choose_slots(planner, plan, min(options.num_users, MOST_SLOTS), options.threads or machine.num_cores, is_lessened)
+    slots = choose_slots(planner, plan, options.num_users, options.threads or machine.num_cores, is_lessened)
     if planner.engine == "llama" or planner.is_encoder:  # libllama has room for the logits of each that it remembers
         return plan, slots
     return planner.plan(replace(load, chunk_len=max(MAX_BATCH_TOKENS, slots.count), num_logits=2 * slots.count)), slots

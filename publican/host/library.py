@@ -22,13 +22,14 @@ from publican.core.tokenizer import Vocabulary
 from publican.engine.budget import BudgetConfig
 from publican.hardware.machine import Machine, read_this_machine
 from publican.hardware.plan import without
+from publican.hardware.slots import MOST_SLOTS
 from publican.host.adapters import open_adapters, with_adapters
 from publican.host.asked_options import with_asked
 from publican.host.available import available
 from publican.host.choose import Chosen
 from publican.host.describe import describe
 from publican.host.draft import Draft, check_tokens, draft_spec, settle_with
-from publican.host.fit import MOST_SLOTS, Fit, most_slots
+from publican.host.fit import Fit, most_slots
 from publican.host.fit_shape import is_encoder, shape_model
 from publican.host.guessing import has_draft, max_drafting, max_guessing
 from publican.host.model import LoadedModel, ModelDescription

@@ -73,7 +73,8 @@ def test_little_room_and_many_users():
         16, "there is room for 2,048 tokens; the others wait"
     )
     assert chosen("llama-2-7b", "cuda", (24,), load=Load(512, 1)).count == FEWEST_SLOTS
-    assert chosen("llama-2-7b", "cpu", num_cores=2, num_users=20).count == 20
+    assert chosen("llama-2-7b", "cpu", num_cores=2, num_users=20) == Slots(20, "one for each user")
+    assert chosen("llama-2-7b", "cpu", num_users=500) == Slots(256, "no more can be computed at once; the others wait")
 
 
 @given(NAMES, st.sampled_from(["cuda", "cpu", "plain", "llama"]), st.integers(1, 64), st.integers(1, 20), st.integers(1, 80))
