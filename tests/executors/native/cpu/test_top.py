@@ -73,6 +73,15 @@ def test_infinities_and_nan(engine: Engine) -> None:
     assert values[0, :4].tolist() == [np.inf, 3.0, 3.0, -np.inf]
 
 
+def test_nothing_stays_of_the_rows_before(engine: Engine) -> None:
+    engine.top(np.ones((2, 6), np.float32), 6)
+    rows = np.full((2, 6), np.nan, np.float32)
+    rows[1, 4] = 2.0
+    indices, values = engine.top(rows, 6)
+    assert indices.tolist() == [[-1] * 6, [4, *[-1] * 5]]
+    assert values.tolist() == [[-np.inf] * 6, [2.0, *[-np.inf] * 5]]
+
+
 def test_rows_of_a_wider_array(engine: Engine) -> None:
     whole = np.random.default_rng(2).standard_normal((4, 100)).astype(np.float32)
     np.testing.assert_array_equal(engine.top(whole[:, :70], 9)[0], twin(whole[:, :70], 9)[0])
