@@ -1,7 +1,8 @@
 """A conversation told otherwise, for chat templates that refuse it as it came. Pure.
 
-Gemma's knows no system messages, Mistral's wants turns to alternate, Llama's takes one call in a turn; clients send all of
-that, and refusing helps nobody. What is said stays the same; only where it stands changes.
+Gemma's knows no system messages, Mistral's wants turns to alternate and one system message at most, Llama's takes one call in a
+turn; clients send all of that (SillyTavern a greeting first and instructions last), and refusing helps nobody. What is said
+stays the same; only where it stands changes.
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ def system_in_user(messages: Sequence[Message]) -> Messages:
     if rest and rest[0].role == "user":
         return (replace(rest[0], content="\n\n".join([*texts, rest[0].content])), *rest[1:])
     return (Message("user", "\n\n".join(texts)), *rest)
+
+
+def later_system_as_user(messages: Sequence[Message]) -> Messages:
+    """System messages that do not open it are the user's words, as llama.cpp's server has them too."""
+    opening = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
+    rest = (replace(m, role="user") if m.role == "system" else m for m in messages[opening:])
+    return (*messages[:opening], *rest)
 
 
 def alternating(messages: Sequence[Message]) -> Messages:
@@ -98,7 +106,8 @@ def _is_plain(message: Message) -> bool:
 
 _CHANGES: tuple[tuple[Callable[[Sequence[Message]], Messages], ...], ...] = (
     (),
-    (system_in_user,),
     (alternating,),
-    (system_in_user, alternating),
+    (later_system_as_user, alternating),
+    (system_in_user, later_system_as_user),
+    (system_in_user, later_system_as_user, alternating),
 )
