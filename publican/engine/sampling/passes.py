@@ -137,14 +137,15 @@ class Passes:
         within = space.num_within(running, xp.where(some, left / xp.where(some, total, 1.0), 0.0))
         return block * BLOCK_LEN + within, blocks[:, -1:]
 
-    def floor_for(self, logits: Array, count: Array) -> Array:
+    def floor_for(self, logits: Array, count: Array, most: int | None = None) -> Array:
         """A logit that at least `count`, int64 [B, 1], of each row reach, or the lowest there is; never -inf.
 
-        The row is dealt into groups; if `count` groups have a member that reaches it, so do `count` tokens.
+        The row is dealt into groups; if `count` groups have a member that reaches it, so do `count` tokens. `most` is the
+        largest count, for whoever knows it: else a card is waited for.
         """
         xp = self.xp
         num_rows, size = logits.shape
-        most = int(xp.max(count))
+        most = int(xp.max(count)) if most is None else most
         values = logits
         for length in _GROUP_LENS:
             num_groups = size // length

@@ -148,7 +148,7 @@ class Rows:
     def above_nth(self, count: int) -> Picked:
         """Places of whole rows among which are the `count` highest logits of each."""
         wanted = self.xp.full((self.num_rows, 1), count, dtype=self.xp.int64, device=self.space.device)
-        return self._packed(self.passes.above(self.logits, self.passes.floor_for(self.logits, wanted)))
+        return self._packed(self.passes.above(self.logits, self.passes.floor_for(self.logits, wanted, count)))
 
     # --- what changes them
 
@@ -192,12 +192,15 @@ class Rows:
         distance = xp.where(on, -xp.log(xp.where(on, weight, xp.ones_like(weight))), xp.inf)
         self.keep_within(xp.maximum(distance, xp.zeros_like(distance)))
 
-    def keep_best(self, count: Array, equals: Array | None = None) -> None:
-        """Keep the `count` ≥ 1, int64 [B, 1], highest; of equals the lowest ids, or where `equals` all that equal the last."""
+    def keep_best(self, count: Array, equals: Array | None = None, most: int | None = None) -> None:
+        """Keep the `count` ≥ 1, int64 [B, 1], highest; of equals the lowest ids, or where `equals` all that equal the last.
+
+        `most` is the largest count, for whoever knows it.
+        """
         if self.min_keep is not None:
-            count = self.xp.maximum(count, self.min_keep)
+            count, most = self.xp.maximum(count, self.min_keep), None
         if self.tokens is None:
-            self._keep_above(self.passes.floor_for(self.logits, count))
+            self._keep_above(self.passes.floor_for(self.logits, count, most))
         self.keep(self._is_best(count, equals))
 
     def keep(self, mask: Array, has_peak: bool = True) -> None:

@@ -23,4 +23,5 @@ class TopK:
         self._keep_ties.set(row, params.top_k_keep_ties)
 
     def apply(self, rows: Rows, batch: Batch, steps: frozenset[str]) -> None:
-        rows.keep_best(batch.take(self._count), equals=batch.take(self._keep_ties) != 0)
+        most = batch.keep("top_k most", lambda: int(self._count.take(batch.rows).max()))
+        rows.keep_best(batch.take(self._count), batch.take(self._keep_ties) != 0, most)
