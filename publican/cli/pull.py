@@ -20,7 +20,7 @@ from publican.cli.pull_progress import Bars
 from publican.cli.pull_table import choice_table
 from publican.store.pull.choose import Choice
 from publican.store.pull.pull import Order, Pulled, look, pull
-from publican.store.transfer.events import Event
+from publican.store.transfer.events import Event, FileDone
 
 
 @click.command("pull")
@@ -73,6 +73,7 @@ class Screen:
         self._console = Console(stderr=True, highlight=False)
         self._looking = self._console.status(f"looking at {escape(source)}")
         self._bars = Bars(self._console)
+        self._is_verified = True
 
     def __enter__(self) -> Screen:
         self._looking.start()
@@ -89,9 +90,16 @@ class Screen:
     def watch(self, event: Event) -> None:
         self._looking.stop()
         self._bars.watch(event)
+        if isinstance(event, FileDone):
+            self._is_verified = self._is_verified and event.verified
 
     def done(self, pulled: Pulled) -> None:
-        here = "is here, verified" if pulled.num_fetched_bytes else "was here already"
+        fetched = (
+            "is here, verified"
+            if self._is_verified
+            else "is here; 'publican verify' will hold it to the hash that it came with"
+        )
+        here = fetched if pulled.num_fetched_bytes else "was here already"
         if pulled.path.is_symlink():
             here = f"is here, as a link to {escape(str(pulled.path.resolve()))}; nothing was copied"
         self._console.print(f"[bold green]✓[/] {pulled.path.name} {here}.", soft_wrap=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from publican.core.errors import ModelFileError
 from publican.store.manifest import MANIFEST
 from tests.cli.pulling import invoke
 from tests.store.fake_hub import FakeHub, running_hub
@@ -82,6 +83,27 @@ def test_a_file_from_somewhere_on_the_web_is_mended_from_there(hub: FakeHub, tmp
     assert invoke("verify", hub, tmp_path, "--repair").exit_code == 0
     assert path.read_bytes() == data
     assert hub.sent_bytes("cdn /loose") < 2_000_000
+
+
+def test_a_repair_that_fails_leaves_the_model_where_it_is(hub: FakeHub, tmp_path: Path) -> None:
+    data = hub.loose["m.gguf"] = gguf(3_500_000)
+    said = invoke("pull", hub, tmp_path, f"{hub.cdn_url}/loose/m.gguf").output
+    assert "will hold it to the hash" in said
+    path = tmp_path / "models" / "127.0.0.1" / "m.gguf"
+    damaged = data[:-1] + b"?"
+    path.write_bytes(damaged)
+    hub.loose["m.gguf"] = data[:-1] + b"!"  # the same size, another tag
+    with pytest.raises(ModelFileError, match="another file now"):
+        invoke("verify", hub, tmp_path, "--repair")
+    assert path.read_bytes() == damaged
+    del hub.loose["m.gguf"]
+    with pytest.raises(ModelFileError, match="404"):
+        invoke("verify", hub, tmp_path, "--repair")
+    assert path.read_bytes() == damaged
+    assert not list((tmp_path / "models" / ".pulling").glob("*.part"))
+    hub.loose["m.gguf"] = data
+    assert invoke("verify", hub, tmp_path, "--repair").exit_code == 0
+    assert path.read_bytes() == data
 
 
 def test_what_nobody_vouches_for_must_at_least_open(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from publican.store.http.session import Session
 from publican.store.hub.names import safe_part, safe_paths
 from publican.store.manifest import Manifest, ManifestFile, read_manifest, write_manifest
 from publican.store.pull.candidates import Candidate
-from publican.store.pull.check import is_right, set_back, sha256_of
+from publican.store.pull.check import is_right, put_back, set_back, sha256_of
 from publican.store.transfer.events import Watch
 from publican.store.transfer.journal import sync_folder
 from publican.store.transfer.task import Item
@@ -95,10 +95,14 @@ async def bring(
         raise ModelFileError(f"{folder} holds files of {manifest.repo or 'another source'}; move them away and pull again.")
     _check_origins(wanted, manifest)
     missing = [one for one in wanted if not await asyncio.to_thread(_is_here, one, folder, manifest, distrust)]
-    for one in missing:
-        await asyncio.to_thread(set_back, folder / one.name, one.item, manifest, staging)
+    taken = [one for one in missing if await asyncio.to_thread(set_back, folder / one.name, one.item, manifest, staging)]
     by_size = sorted(missing, key=lambda one: one.entry.num_bytes)  # what is wrong with a small one is known at once
-    fetched = await transfer([one.item for one in by_size], staging, session, watch) if missing else []
+    try:
+        fetched = await transfer([one.item for one in by_size], staging, session, watch) if missing else []
+    except BaseException:  # whatever stops it: a model that was here stays, with what is wrong in it
+        for one in taken:
+            put_back(folder / one.name, one.item, staging)
+        raise
     by_name = {one.name: done for one, done in zip(by_size, fetched, strict=True)}
     await asyncio.to_thread(_place, wanted, by_name, folder, manifest or about, about)
     with contextlib.suppress(OSError):  # other downloads wait in there

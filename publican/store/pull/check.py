@@ -4,6 +4,7 @@ pieces come again. Blocks on the disk: about a second for each gigabyte.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -70,8 +71,9 @@ def check_file(path: Path, entry: ManifestFile | None, progress: Progress = no_p
     return Checked(path.name, "right" if right and size == entry.num_bytes else "wrong", size, 0 if right else num_bad, found)
 
 
-def set_back(path: Path, item: Item, manifest: Manifest | None, staging: Path) -> None:
+def set_back(path: Path, item: Item, manifest: Manifest | None, staging: Path) -> bool:
     """If a file of the right size is at `path`, let the next transfer of `item` begin with it and fetch only what is wrong.
+    Returns whether it was taken from its place.
 
     Without checksums of the pieces everything counts as here, and the transfer compares until the hash is right.
 
@@ -80,12 +82,12 @@ def set_back(path: Path, item: Item, manifest: Manifest | None, staging: Path) -
     """
     known = manifest.files.get(path.name) if manifest else None
     if not path.is_file() or item.digest is None or path.stat().st_size != item.num_bytes:
-        return
+        return False
     if known is not None and known.digest != item.digest:
-        return  # a newer version of it, which shares nothing
+        return False  # a newer version of it, which shares nothing
     part = staging / f"{item.key}.part"
     if part.exists():
-        return
+        return False
     try:
         staging.mkdir(parents=True, exist_ok=True)
         layout = Layout(item.num_bytes)
@@ -98,6 +100,16 @@ def set_back(path: Path, item: Item, manifest: Manifest | None, staging: Path) -
             journal.barrier()
     except OSError as error:
         raise ModelFileError(f"{path} cannot be moved to be repaired: {error.strerror or error}.") from None
+    return True
+
+
+def put_back(path: Path, item: Item, staging: Path) -> None:
+    """After a transfer of `item` that failed: a file that was taken from `path` is there again, as right as it has become."""
+    part = staging / f"{item.key}.part"
+    with contextlib.suppress(OSError):
+        if part.is_file() and not path.exists():
+            part.replace(path)
+            part.with_suffix(".journal").unlink(missing_ok=True)
 
 
 def _hash(path: Path, kind: Literal["sha256", "git-sha1"], progress: Progress = no_progress) -> tuple[str, tuple[int, ...]]:

@@ -34,7 +34,10 @@ async def repair(
             if entry.origin.startswith(CONVERTED):
                 raise ModelFileError(f"{name} was {entry.origin} on this machine; delete the model and pull it again.")
             url, what = _place(name, entry, manifest, network)
-            wanted.append(Wanted(name, RemoteFile(session, url, what, entry.num_bytes, entry.digest is not None), entry))
+            remote = RemoteFile(session, url, what, entry.num_bytes, pinned=bool(manifest.repo) and entry.digest is not None)
+            if not manifest.repo:
+                remote.etag = entry.commit or None  # another file may be there by now
+            wanted.append(Wanted(name, remote, entry))
         return await bring(wanted, folder, models, manifest, session, watch, distrust=True)
 
 
