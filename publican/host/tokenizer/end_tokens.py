@@ -28,6 +28,7 @@ _FILL_IN = {  # what completes code in the middle of a file; the last three end 
     "fim_rep": "<|fim_repo|> <|repo_name|> <fim-repo> <REPO> <reponame>",
     "fim_sep": "<|file_sep|>",
 }
+_FILL_IN_ENDS = ("fim_pad", "fim_rep", "fim_sep")
 _OLD_KEYS = {"fim_pre": "prefix", "fim_suf": "suffix", "fim_mid": "middle"}
 _SHOWN = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
 """Marks between the parts of an answer (gpt-oss), which whoever parses the answer must see."""
@@ -43,12 +44,20 @@ def find_ends(table: TokenTable, metadata: Mapping[str, Any], eos: TokenId | Non
             token = token_id(metadata, _OLD_KEYS[name], table)
         if token is None and (token := table.first_of(texts.split())) is not None:
             changed[token] = TokenKind.CONTROL
-        if token is not None and name in ("fim_pad", "fim_rep", "fim_sep"):
+        if token is not None and name in _FILL_IN_ENDS:
             ends.add(token)
     changed |= {table.ids[name]: TokenKind.USER_DEFINED for name in _SHOWN if name in table.ids}
     ends |= {token for token in (eos, token_id(metadata, "eot", table), token_id(metadata, "eom", table)) if token is not None}
     lookalikes = lookalike_ends(table.ids, ends)
     return table.with_kinds(changed | lookalikes), frozenset(ends - lookalikes.keys())
+
+
+def fill_in_ends(ids: Mapping[str, TokenId]) -> set[TokenId]:
+    """What ends the filling of a hole in a vocabulary that has the marks for one, and no header to name them (folders)."""
+    if not any(name in ids for name in _FILL_IN["fim_mid"].split()):
+        return set()
+    firsts = (next((ids[text] for text in _FILL_IN[name].split() if text in ids), None) for name in _FILL_IN_ENDS)
+    return {token for token in firsts if token is not None}
 
 
 def lookalike_ends(ids: Mapping[str, TokenId], ends: Collection[TokenId]) -> dict[TokenId, TokenKind]:

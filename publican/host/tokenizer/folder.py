@@ -17,7 +17,7 @@ from publican.core.errors import ModelFileError, UnsupportedModel
 from publican.core.ids import TokenId
 from publican.core.tokenizer import Vocabulary
 from publican.host.tokenizer.byte_alphabet import decode_all
-from publican.host.tokenizer.end_tokens import END_TEXTS, lookalike_ends
+from publican.host.tokenizer.end_tokens import END_TEXTS, fill_in_ends, lookalike_ends
 from publican.host.tokenizer.spm import SPACE
 from publican.host.tokenizer.table_tokenizer import decode_pieces
 from publican.host.tokenizer.unicode import without_surrogates
@@ -149,7 +149,7 @@ def _named_token(config: Mapping[str, Any], name: str, ids: Mapping[str, TokenId
 
 
 def _ends(library: Tokenizer, ids: Mapping[str, TokenId], config: Mapping[str, Any]) -> frozenset[TokenId]:
-    """What the files name, and special tokens of well-known names."""
+    """What the files name, and tokens of well-known names."""
     known = set(ids.values())
     ends = {TokenId(token) for token in _as_list(config.get("eos_token_id")) if type(token) is int and token in known}
     named = _named_token(config, "eos", ids)
@@ -157,6 +157,7 @@ def _ends(library: Tokenizer, ids: Mapping[str, TokenId], config: Mapping[str, A
     for token, added in library.get_added_tokens_decoder().items():
         if added.special and added.content in END_TEXTS:
             ends.add(TokenId(token))
+    ends |= fill_in_ends(ids)
     return frozenset(ends - lookalike_ends(ids, ends).keys())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import transformers
 from hypothesis import given, settings
-from tokenizers import Tokenizer, decoders, models, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, processors
 
 from publican.core.errors import ModelFileError, UnsupportedModel
 from publican.host.tokenizer import load_tokenizer, text_end
@@ -98,6 +98,18 @@ def test_what_the_small_files_say(
     assert {tokenizer.vocabulary.pieces[token].decode() for token in tokenizer.vocabulary.end} == ends
     first = tokenizer.encode("the")[0]
     assert (first == tokenizer.vocabulary.bos) == wanted
+
+
+def test_what_ends_the_filling_of_a_hole(tmp_path: Path) -> None:
+    for marks, expected in (
+        (["<|fim_middle|>", "<|fim_pad|>", "<|file_sep|>", "<|repo_name|>"], {"<|fim_pad|>", "<|file_sep|>", "<|repo_name|>"}),
+        (["<|fim_pad|>", "<|file_sep|>"], set()),
+    ):
+        library = byte_level()
+        library.add_tokens([AddedToken(mark, normalized=False) for mark in marks])
+        tokenizer = folder_tokenizer(write_folder(tmp_path / str(len(marks)), {}, library))
+        ends = {tokenizer.vocabulary.pieces[token].decode() for token in tokenizer.vocabulary.end}
+        assert ends == {"<|im_end|>", "</s>", *expected}
 
 
 def test_tokens_that_only_the_config_knows(tmp_path: Path) -> None:
