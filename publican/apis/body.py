@@ -2,10 +2,15 @@
 
 Nothing that JSON lets through and Python trips over gets past here: NaN, infinities, integers beyond 64 bits, nesting that
 exhausts the stack, halves of UTF-16 pairs.
+
+Large bodies are parsed on a thread, or everybody's streams would stand still meanwhile. A thread alone does not help, because
+the parser holds the interpreter's lock while it is in C. It lets go whenever it calls us, which it does for each number; lists,
+objects and texts it makes by itself, and so there is a bound on them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -18,6 +23,9 @@ from publican.core.errors import InvalidRequest
 
 MAX_DEPTH = 64
 MAX_INTEGER = 2**64 - 1
+LARGE_BYTES = 256 << 10
+MAX_PARTS = 250_000
+"""Lists, objects and texts in a large body."""
 
 _MANY_DIGITS = re.compile(rb"\d{19}")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -34,7 +42,14 @@ async def read_object(request: Request, max_bytes: int, may_be_empty: bool = Fal
     if encoding != "identity":
         raise InvalidRequest(f"The body is compressed ({encoding[:40]!r}); send it as it is.")
     data = await _read(request, max_bytes)
-    return {} if may_be_empty and not data.strip() else parse_object(data)
+    if may_be_empty and _is_blank(data):
+        return {}
+    return await parsed(data)
+
+
+async def parsed(data: bytes) -> dict[str, Any]:
+    """As `parse_object`, and nobody waits for a large one but whoever sent it."""
+    return parse_object(data) if len(data) <= LARGE_BYTES else await asyncio.to_thread(parse_object, data)
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:
@@ -56,7 +71,7 @@ async def _read(request: Request, max_bytes: int) -> bytes:
 
 def parse_object(data: bytes) -> dict[str, Any]:
     """`data` as a JSON object. Raises InvalidRequest with what is wrong and where."""
-    if not data.strip():
+    if _is_blank(data):
         raise InvalidRequest("The request is empty; send a JSON object.")
     value = parse(data)
     if not isinstance(value, dict):
@@ -66,7 +81,10 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 def parse(data: bytes) -> Any:
     """`data` as JSON, in UTF-8 with or without its mark. Raises InvalidRequest with what is wrong and where."""
-    whole_numbers = _integer if _MANY_DIGITS.search(data) else None  # a hook for each integer costs; prompts may be lists
+    is_large = len(data) > LARGE_BYTES
+    if is_large and _has_too_many_parts(data):
+        raise InvalidRequest(f"The request holds more than {MAX_PARTS:,} lists, objects and texts; send less.")
+    whole_numbers = _integer if is_large or _MANY_DIGITS.search(data) else None  # a hook costs; prompts may be lists
     try:
         value = json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite, parse_int=whole_numbers)
     except UnicodeDecodeError as error:
@@ -77,7 +95,25 @@ def parse(data: bytes) -> Any:
         raise InvalidRequest(f"The request is nested more than {MAX_DEPTH} levels deep; flatten it.") from None
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise InvalidRequest(f"The request is nested more than {MAX_DEPTH} levels deep; flatten it.")
-    return _without_halves(value) if _SURROGATE_ESCAPE.search(data) else value
+    return _without_halves(value) if b"\\u" in data and _SURROGATE_ESCAPE.search(data) else value
+
+
+def _is_blank(data: bytes) -> bool:
+    return not data or data.isspace()
+
+
+def _has_too_many_parts(data: bytes) -> bool:
+    """Whether there are more than `MAX_PARTS` lists, objects and texts, keys among them; what is in a text does not count."""
+    if data.count(b"[") + data.count(b"{") + data.count(b'"') <= MAX_PARTS:
+        return False
+    data = data.replace(rb"\\", b"").replace(rb"\"", b"")  # so that each quote begins or ends a text
+    num_parts = start = 0
+    while start < len(data) and num_parts <= MAX_PARTS:
+        quote = data.find(b'"', start)
+        end = quote if quote >= 0 else len(data)
+        num_parts += data.count(b"[", start, end) + data.count(b"{", start, end) + (quote >= 0)
+        start = data.find(b'"', end + 1) + 1 or len(data)
+    return num_parts > MAX_PARTS
 
 
 def _no_constant(name: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from publican.apis.body import parse_object
+from publican.apis.body import parsed
 from publican.apis.dialect import SocketRoute
 from publican.apis.errors import ClientGone, as_public, status_of
 from publican.apis.path_keys import IN_ADDRESS
@@ -110,7 +110,7 @@ async def _answer(server: Server, route: SocketRoute, websocket: WebSocket, mess
     message = await messages.next()
     record = Record(server.metrics, route.dialect.name, route.path)
     try:
-        body = parse_object(message)
+        body = await parsed(message)
         caller = caller or await server.caller_of(_key_in_body(body), route.auth)
         record.user = caller.user
         await route.handler(Call(server, route, caller, record, body, websocket.path_params, gone=messages.gone), say)
