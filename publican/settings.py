@@ -150,7 +150,9 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], folder: Path, con
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
-        raise SettingsError(f"{sources[name]}: {name} is wrong: {_objection(first)}, got {first['input']!r:.60}.") from None
+        source = sources[name]
+        where = source if source in (flag_of(name), variable_of(name)) else f"{source}: {name}"
+        raise SettingsError(f"{where} is wrong: {_objection(first)}, got {first['input']!r:.60}.") from None
 
 
 _OBJECTIONS = {

@@ -47,8 +47,8 @@ def test_lists_and_booleans_from_the_environment(tmp_path):
         ("model = 5", {}, {}, "it must be a text"),
         ("loader = 'exllama'", {}, {}, "it must be one of 'auto', 'native'"),
         ("port = ", {}, {}, "not valid TOML"),
-        ("", {"PUBLICAN_PORT": "99999"}, {}, "PUBLICAN_PORT: port is wrong"),
-        ("", {}, {"users": 0}, "--users: users is wrong"),
+        ("", {"PUBLICAN_PORT": "99999"}, {}, "PUBLICAN_PORT is wrong: it must be"),
+        ("", {}, {"users": 0}, "--users is wrong: it must be at least 1"),
         ("", {"PUBLICAN_LOADER": "exllama"}, {}, "PUBLICAN_LOADER"),
     ],
 )

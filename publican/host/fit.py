@@ -229,7 +229,7 @@ def refusal(planner: Planner, load: Load) -> str:
 def _shortage(share: Share) -> str:
     device = share.device
     usable = max(0, device.free_bytes - device.reserve_bytes)
-    return f"{shown(share.total_bytes + share.passing_bytes)} of {shown(usable)} free on {device.name}"
+    return f"{shown(share.total_bytes + share.passing_bytes)} where {shown(usable)} are free on {device.name}"
 
 
 def _gpu_layers(plan: Plan, options: LoadOptions, machine: Machine) -> int:

@@ -97,7 +97,7 @@ def test_a_card_that_is_not_free_is_not_planned_with():
     machine = described_machine((24 * GIB,), 64 * GIB, 8)
     busy = replace(machine, gpus=(replace(machine.gpus[0], free_bytes=2 * GIB),))
     model = described_model("m", SHAPES["llama-2-7b"], 4, 128)
-    with pytest.raises(OutOfMemory, match=r"1\.64 GiB free on GPU 0"):
+    with pytest.raises(OutOfMemory, match=r"1\.64 GiB are free on GPU 0"):
         fit(model, CUDA, LoadOptions(), busy)
     assert fit(model, CUDA, LoadOptions(), machine).context_len == 4_096
     partly = fit(model, LLAMA, LoadOptions(num_users=1), busy)

@@ -111,7 +111,7 @@ def test_a_plan_for_no_memory_is_refused_before_anything_is_read(default_model: 
     small = described_machine((), 400 * MIB, 2)
     models = ModelLibrary(tmp_path, LoadOptions(), make_port, 10, lambda: small)
     stored = find_model(str(default_model), tmp_path, allow_path=True)
-    with pytest.raises(OutOfMemory, match=r"MiB of weights.*too much .*of \d+ MiB free on memory"):
+    with pytest.raises(OutOfMemory, match=r"MiB of weights.*too much .*where \d+ MiB are free on memory"):
         models.open_model(stored, LoadOptions(context_len=8_192))
     assert not started
 
