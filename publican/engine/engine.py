@@ -26,11 +26,12 @@ from publican.engine.job import Abort, Close, Command, Report, SendTrace, Submit
 from publican.engine.masks import Masks
 from publican.engine.memory import cache_for
 from publican.engine.outbox import Outbox
+from publican.engine.planned import Planned
 from publican.engine.prepare import Preparer
 from publican.engine.results import Results
 from publican.engine.roster import Compiled, Roster
 from publican.engine.sampling.pipeline import Pipeline
-from publican.engine.scheduler import Planned, Scheduler, SchedulerConfig
+from publican.engine.scheduler import Scheduler, SchedulerConfig
 from publican.engine.search.search import Tools
 from publican.engine.stats import Recorder
 

@@ -14,10 +14,10 @@ from publican.core.executor import Array, StepResult
 from publican.engine.commit import Commit
 from publican.engine.grammar.matcher import Matcher
 from publican.engine.masks import Unfilled
+from publican.engine.planned import Planned, num_logits_of
 from publican.engine.roster import Roster
 from publican.engine.sampling.healing import Healer
 from publican.engine.sampling.pipeline import Choice, Draw
-from publican.engine.scheduler import Planned, num_logits_of
 from publican.engine.search.search import Tools
 from publican.engine.sequence import Group, Sequence
 from publican.engine.stats import Recorder

@@ -18,17 +18,15 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from publican.core.step import Row, StepPlan
+from publican.core.step import StepPlan
 from publican.engine.budget import StepBudget
 from publican.engine.drafting.drafter import Asking, Drafter
 from publican.engine.memory import PrefixCache
-from publican.engine.memory.agreement import common_length
+from publican.engine.planned import Planned, is_kept, is_ready, num_logits_of, order, row_of
 from publican.engine.sequence import Sequence
+from publican.engine.sharing import Sharing
 
-_MAX_AHEAD = 16
-"""Up to so many pending tokens are not a prompt but the next token, and what a grammar or a draft put before it."""
 _WATERMARK_TOKENS = 16
 """Room kept for each running sequence to grow before another is let in, so that it is not put back at once."""
 
@@ -52,13 +50,6 @@ class SchedulerConfig:
     whole_prompts: bool = False
 
 
-class Planned(NamedTuple):
-    """A sequence in a plan, and how many tokens it gets there."""
-
-    sequence: Sequence
-    num_tokens: int
-
-
 class Scheduler:
     """The queue, the running set, and the plan."""
 
@@ -77,12 +68,12 @@ class Scheduler:
         self._memory_changed = True
         self._is_blocked = False
         """Whether a prompt that runs lacked room in the last plan: with windowed pages that can be."""
-        self._shared: dict[tuple[Sequence, Sequence], int] = {}
+        self._sharing = Sharing(cache, config.min_shared)
 
     # --- coming and going
 
     def submit(self, sequence: Sequence) -> None:
-        insort(self.waiting, sequence, key=_order)
+        insort(self.waiting, sequence, key=order)
 
     def finish(self, sequence: Sequence) -> None:
         """`sequence` has ended, wherever it stands; its computed prefix stays in the cache."""
@@ -107,8 +98,7 @@ class Scheduler:
         self.cache.unlock(sequence.slot)
         sequence.slot = None
         self._memory_changed = True
-        if self._shared:
-            self._shared = {pair: n for pair, n in self._shared.items() if sequence not in pair}
+        self._sharing.forget(sequence)
 
     def preempt(self, sequence: Sequence) -> None:
         """Put a running sequence, and its peers, back in the queue. What they computed stays cached while there is room."""
@@ -127,7 +117,7 @@ class Scheduler:
         assert parent.slot is not None
         if len(self.running) >= self.config.max_running or not self._lease(child):
             return False
-        insort(self.running, child, key=_order)
+        insort(self.running, child, key=order)
         return True
 
     def put_back(self, sequences: Iterable[Sequence]) -> None:
@@ -168,20 +158,20 @@ class Scheduler:
     def plan(self) -> tuple[StepPlan, tuple[Planned, ...]] | None:
         """The next step, and what it gives to whom in the order of its rows; None if there is nothing to do."""
         self._decide()
-        if not self._planned and any(_is_ready(s) for s in self.running):
+        if not self._planned and any(is_ready(s) for s in self.running):
             self._decide()  # peers that were let in a moment ago, and found all but their last tokens in the cache
         if not self._planned:
             return None
         if self._drafter is not None and len(self._planned) < self.config.max_guessing:
             self._guess(self._drafter)
-        rows = tuple(_row(sequence, n) for sequence, n in self._planned.items())
+        rows = tuple(row_of(sequence, n) for sequence, n in self._planned.items())
         return StepPlan(rows, self.cache.drain()), tuple(Planned(s, n) for s, n in self._planned.items())
 
     def _decide(self) -> None:
         self._planned = {}
         for sequence in self.running:
             sequence.draft = []
-        for sequence in [s for s in self.running if _is_ready(s)]:
+        for sequence in [s for s in self.running if is_ready(s)]:
             if sequence.slot is None or self._num_planned + sequence.num_pending > self.budget.config.max_tokens:
                 continue
             if self._make_room(sequence):
@@ -217,7 +207,7 @@ class Scheduler:
         return True
 
     def _admit(self) -> None:
-        if self._is_blocked or (not self._memory_changed and not self._shared):
+        if self._is_blocked or (not self._memory_changed and not self._sharing.knows_any):
             return  # whoever runs and lacks room goes before all who wait
         computing = [s for s in self.running if s.num_pending > 1]
         for sequence in list(self.waiting):
@@ -226,7 +216,7 @@ class Scheduler:
                 continue
             if len(self.running) + len(unit) > self.config.max_running:
                 return
-            if self._waits_for_another(sequence, computing):
+            if self._sharing.is_worth_waiting(sequence, computing):
                 continue
             if not self._start(unit):
                 break
@@ -246,7 +236,7 @@ class Scheduler:
                     taken.num_computed = 0
                 return False
             started.append(sequence)
-            insort(self.running, sequence, key=_order)
+            insort(self.running, sequence, key=order)
         for sequence in unit:
             self.waiting.remove(sequence)
             sequence.skipped = 0
@@ -273,24 +263,9 @@ class Scheduler:
         sequence.slot, sequence.num_computed = lease
         return True
 
-    def _waits_for_another(self, sequence: Sequence, computing: Iterable[Sequence]) -> bool:
-        """Whether a prompt that is being computed will leave more of ours in the cache than is there now."""
-        if sequence.reads_whole_prompt or sequence.group.search is not None:
-            return False
-        for other in computing:
-            if not _is_kept(other):
-                continue
-            common = self._shared.get((sequence, other))
-            if common is None:
-                common = common_length(sequence.tokens, other.tokens) if other.adapter == sequence.adapter else 0
-                self._shared[sequence, other] = common
-            if common >= self.config.min_shared + max(other.num_computed, self.cache.match(sequence.tokens, sequence.adapter)):
-                return True
-        return False
-
     def _share_budget(self, budget: int) -> None:
         prompts = [s for s in self.running if s not in self._planned]
-        prompts.sort(key=lambda s: (s.skipped < self.config.max_skipped, s.num_pending, *_order(s)))
+        prompts.sort(key=lambda s: (s.skipped < self.config.max_skipped, s.num_pending, *order(s)))
         num_logits = len(self._planned)
         self._is_blocked = False
         for sequence in prompts:
@@ -354,7 +329,7 @@ class Scheduler:
         for sequence, num_tokens in planned:
             assert sequence.slot is not None
             sequence.num_computed += num_tokens
-            if _is_kept(sequence):
+            if is_kept(sequence):
                 self.cache.insert(sequence.slot, sequence.tokens, sequence.num_computed)
 
     def check(self) -> None:
@@ -368,39 +343,4 @@ class Scheduler:
             assert sequence in sequence.unit
             assert len({peer.slot is None for peer in sequence.unit}) == 1, "peers are torn apart"
         for queue in (self.waiting, self.running):
-            assert [_order(s) for s in queue] == sorted(_order(s) for s in queue)
-
-
-def _is_ready(sequence: Sequence) -> bool:
-    """Whether so little is pending, for it and for its peers, that all of it goes into one step."""
-    return not sequence.reads_whole_prompt and all(
-        peer.slot is not None and peer.num_pending <= _MAX_AHEAD for peer in sequence.unit
-    )
-
-
-def _order(sequence: Sequence) -> tuple[int, int]:
-    return sequence.group.arrival, sequence.index
-
-
-def _is_kept(sequence: Sequence) -> bool:
-    """Whether others may begin with what is computed for it. Texts that become vectors are many and come once: their
-    tokens would only push conversations out."""
-    return sequence.group.search is None or sequence.group.search.writes
-
-
-def num_logits_of(sequence: Sequence, num_tokens: int) -> int:
-    """How many rows of logits a sequence wants that is planned with `num_tokens`."""
-    if sequence.group.search is not None and not sequence.group.search.writes:
-        return 0
-    if sequence.reads_whole_prompt:
-        return num_tokens
-    return 1 + len(sequence.draft) if num_tokens == sequence.num_pending else 0
-
-
-def _row(sequence: Sequence, num_tokens: int) -> Row:
-    assert sequence.slot is not None
-    start = sequence.num_computed
-    tokens = sequence.tokens[start : start + num_tokens] + sequence.draft
-    search = sequence.group.search
-    num_hidden = num_tokens if search is not None and search.hidden_wanted else 0
-    return Row(sequence.slot, tokens, start, num_logits_of(sequence, num_tokens), num_hidden, sequence.adapter)
+            assert [order(s) for s in queue] == sorted(order(s) for s in queue)
