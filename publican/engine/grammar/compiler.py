@@ -82,7 +82,7 @@ class Compiler:
     def _made(self, params: SamplingParams, name: str) -> LLMatcher | str:
         """What is compiled, or why it cannot be."""
         try:
-            text = try_out(params) if is_doubtful(params) else grammar_text(params)
+            text = try_out(params, self._vocabulary) if is_doubtful(params) else grammar_text(params)
             return machine_of(self._tokenizer_made(), name, text)
         except InvalidParameter as error:
             return str(error).removeprefix(f"{error.name}: ")

@@ -37,13 +37,13 @@ _MAX_BYTES = 1 << 30
 """Of address space."""
 _STACK_BYTES = LANE_STACK_BYTES // 2
 """So that a lane has some to spare."""
-_END = TokenId(256)
-_BYTES = Vocabulary((*(bytes([byte]) for byte in range(256)), b"</s>"), frozenset((_END,)), frozenset((_END,)))
 _CODE = "import sys; sys.path.insert(0, {root!r}); from publican.engine.grammar.trial import main; main()"
 
 
-def try_out(params: SamplingParams, max_s: int = MAX_S) -> str:
+def try_out(params: SamplingParams, vocabulary: Vocabulary, max_s: int = MAX_S) -> str:
     """The grammar text of the constraint of `params`, which can be compiled on a deep stack in about `max_s` seconds.
+
+    Of `vocabulary` only the special tokens count, by their names and numbers: a grammar may say either.
 
     Raises:
         InvalidParameter: it cannot, or it is not well-formed.
@@ -51,11 +51,18 @@ def try_out(params: SamplingParams, max_s: int = MAX_S) -> str:
     """
     name, texts = constraint_of(params)
     code = _CODE.format(root=str(Path(__file__).parents[3]))
-    sent = json.dumps({"name": name, "texts": texts, "max_s": max_s}).encode()
+    asked = {
+        "name": name,
+        "texts": texts,
+        "max_s": max_s,
+        "special": [(id, vocabulary.pieces[id].decode("latin-1")) for id in sorted(vocabulary.special)],
+        "end": sorted(vocabulary.end),
+        "vocab_size": vocabulary.size if any("<[" in text for text in texts) else 0,
+    }
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", code],
-            input=sent,
+            input=json.dumps(asked).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=3 * max_s,
@@ -84,13 +91,16 @@ def main() -> None:
     name, texts = sent["name"], tuple(sent["texts"])
     asked: dict[str, Any] = {name: texts if name == "choice" else texts[0]}
     params = SamplingParams(**asked)
+    vocabulary = _stand_in(
+        [(TokenId(id), said.encode("latin-1")) for id, said in sent["special"]], sent["end"], sent["vocab_size"]
+    )
     made: list[tuple[str, LLMatcher]] = []
     answer: dict[str, str] = {}
 
     def work() -> None:
         try:
             text = grammar_text(params)
-            made.append((text, machine_of(tokenizer_of(_BYTES), name, text)))
+            made.append((text, machine_of(tokenizer_of(vocabulary), name, text)))
         except InvalidParameter as error:
             answer["error"] = str(error).removeprefix(f"{name}: ")
 
@@ -103,6 +113,18 @@ def main() -> None:
         machine.deep_copy().compute_bitmask()  # here and not there: masks have the usual stack
         del machine
     json.dump(answer, sys.stdout)
+
+
+def _stand_in(special: list[tuple[TokenId, bytes]], ends: list[int], vocab_size: int) -> Vocabulary:
+    """Single bytes behind the special tokens, which have their own numbers if `vocab_size` says how many there are in all."""
+    pieces = [b"\xff%d" % id for id in range(vocab_size)] or [piece for _, piece in special]  # no text begins with that byte
+    for id, piece in special if vocab_size else ():
+        pieces[id] = piece
+    places = [id if vocab_size else place for place, (id, _) in enumerate(special)]
+    end = [place for place, (id, _) in zip(places, special, strict=True) if id in ends] or [len(pieces)]
+    pieces += [b"</s>"] * (end == [len(pieces)])
+    pieces += [bytes([byte]) for byte in range(256)]
+    return Vocabulary(tuple(pieces), frozenset(map(TokenId, (*places, *end))), frozenset(map(TokenId, end)))
 
 
 def _limit(max_s: int) -> None:

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 import pytest
 
 from publican.core.errors import InvalidParameter, PublicanError
+from publican.core.ids import TokenId
 from publican.core.sampling import SamplingParams
+from publican.core.tokenizer import Vocabulary
 from publican.engine.grammar import compiler as compiler_file
 from publican.engine.grammar.compiler import Compiler
 from publican.engine.grammar.matcher import Matcher
 from publican.engine.grammar.source import LARGE, grammar_text, is_doubtful
 from publican.engine.grammar.trial import try_out
-from publican.executors.fake import FAKE_VOCABULARY
+from publican.executors.fake import BOS, FAKE_VOCABULARY, IM_START
 
 SMALL = SamplingParams(regex="[a-z]{3}")
 LONG_S = 60
@@ -65,7 +67,7 @@ class Waiting:
 def test_a_small_grammar_does_not_wait_behind_a_large_one(compiler, monkeypatch):
     go_on = threading.Event()
 
-    def slow(params: SamplingParams) -> str:
+    def slow(params: SamplingParams, vocabulary: Vocabulary) -> str:
         go_on.wait(LONG_S)
         return grammar_text(params)
 
@@ -89,7 +91,7 @@ def test_what_is_asked_for_again_is_not_made_again(compiler, monkeypatch):
         return whole(*args)
 
     monkeypatch.setattr(compiler_file, "machine_of", counting)
-    monkeypatch.setattr(compiler_file, "try_out", grammar_text)
+    monkeypatch.setattr(compiler_file, "try_out", lambda params, vocabulary: grammar_text(params))
     gbnf = SamplingParams(grammar='root ::= "a" [0-9]+')
     bad = SamplingParams(regex="(unclosed")
     for _ in range(3):
@@ -129,11 +131,39 @@ def test_what_is_kept_has_a_bound(compiler, monkeypatch):
 def test_a_large_grammar_is_tried_in_a_process_of_its_own_and_then_followed(compiler):
     params = large_schema()
     assert len(params.json_schema) > LARGE
-    assert try_out(params) == grammar_text(params)
+    assert try_out(params, FAKE_VOCABULARY) == grammar_text(params)
     matcher = compiler.compile(params)
     for byte in b'{"key number 0": 17, "key number 599": 1}':
         assert matcher.accept(byte)
     assert matcher.complete
+
+
+@pytest.mark.parametrize(
+    ("token", "id"), [("<s>", BOS), ("<|im_start|>", IM_START), ("<[258]>", IM_START), ("<[0-257]>", BOS), ("<[*]>", IM_START)]
+)
+def test_a_doubtful_grammar_may_name_the_models_own_tokens(compiler, token, id):
+    """As the grammars of tool calls do."""
+    params = SamplingParams(grammar=f"start: {token} A\nA: /[ab]+/ & /b.*/\n")
+    assert is_doubtful(params)
+    matcher = compiler.compile(params)
+    assert matcher.accept(id)
+    assert matcher.accept(ord("b"))
+
+
+@pytest.mark.parametrize("token", ["<|nobody|>", "<[260]>", "<[9999]>"])
+def test_a_doubtful_grammar_with_tokens_that_the_model_lacks_is_wrong(compiler, token):
+    with pytest.raises(InvalidParameter, match="grammar: cannot be followed"):
+        compiler.compile(SamplingParams(grammar=f"start: {token} A\nA: /[ab]+/ & /b.*/\n"))
+
+
+@pytest.mark.parametrize("ends", [(), (5,), (5, 299)])
+def test_a_doubtful_grammar_where_special_tokens_come_first_or_do_not_end(ends):
+    names = tuple(b"<special %d>" % i for i in range(10))
+    pieces = (*names, *(bytes([i]) for i in range(256)), *(b"word%d" % i for i in range(34)))
+    vocabulary = Vocabulary(pieces, frozenset(map(TokenId, range(10))), frozenset(map(TokenId, ends)))
+    compiler = Compiler(vocabulary)
+    for grammar in ("start: <[3]> A\nA: /[ab]+/ & /b.*/\n", "start: A\nA: /[ab]+/ & /b.*/\n"):
+        assert compiler.compile(SamplingParams(grammar=grammar)).error == ""
 
 
 def test_what_would_end_the_process_is_an_error(compiler):
@@ -183,7 +213,7 @@ def test_the_usual_is_not(params):
 def test_what_takes_too_long_is_an_error_and_its_process_is_ended():
     began_s = time.monotonic()
     with pytest.raises(InvalidParameter, match="grammar: takes more than 1 seconds to compile"):
-        try_out(chain(30_000), max_s=1)
+        try_out(chain(30_000), FAKE_VOCABULARY, max_s=1)
     assert time.monotonic() - began_s < 20
 
 
@@ -211,7 +241,7 @@ def test_a_large_one_that_is_wrong_says_so_as_a_small_one_does(compiler, params,
 def test_closing_waits_for_nobody(monkeypatch):
     go_on, begun = threading.Event(), threading.Event()
 
-    def slow(params: SamplingParams) -> str:
+    def slow(params: SamplingParams, vocabulary: Vocabulary) -> str:
         begun.set()
         go_on.wait(LONG_S)
         return grammar_text(params)
