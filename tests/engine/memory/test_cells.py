@@ -1,11 +1,12 @@
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from publican.core.executor import Cells
 from publican.core.step import Free, Row, Share, StepPlan, Truncate
 from publican.engine.memory.cells import CellCache
 from publican.executors.fake import FakeExecutor, fake_info
+from tests.engine.memory.machine import CacheMachine
 
 
 def computed(cache: CellCache, tokens: list[int]) -> int:
@@ -68,17 +69,15 @@ def test_a_model_that_cannot_rewind_continues_whole_sequences_only():
     assert cache.truncate(slot, 3) == 0
 
 
-class CellCacheMachine(RuleBasedStateMachine):
+class CellCacheMachine(CacheMachine):
     """Random sequences on the fake's own cells, which refuse what libllama would refuse."""
 
     num_cells = 40
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(CellCache(self.num_cells, 5))
         self.info = fake_info(Cells(self.num_cells), context_len=40, num_slots=5, max_batch_tokens=100, num_adapters=2)
-        self.cache = CellCache(self.num_cells, 5)
         self.executor = FakeExecutor(self.info)
-        self.held: dict[int, list[int]] = {}
         self.adapters: dict[int, int] = {}
 
     def plan(self, *rows: Row) -> None:
@@ -116,20 +115,8 @@ class CellCacheMachine(RuleBasedStateMachine):
         assert self.cache.truncate(slot, wanted) == wanted
         del self.held[slot][wanted:]
 
-    @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def go(self, data: st.DataObject) -> None:
-        slot = data.draw(st.sampled_from(sorted(self.held)))
-        self.cache.unlock(slot)
-        del self.held[slot]
-
-    @rule(num_tokens=st.integers(1, 20))
-    def evict(self, num_tokens: int) -> None:
-        self.cache.evict(num_tokens)
-
     @invariant()
-    def books_balance(self) -> None:
-        self.cache.check()
+    def no_more_is_held_than_there_is(self) -> None:
         assert self.cache.num_locked_tokens <= self.num_cells
 
     @invariant()

@@ -1,13 +1,14 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from publican.core.executor import Pages
 from publican.core.step import CopyPage, Extend, Free, Row, StepPlan
 from publican.engine.memory.pages import PageCache
 from publican.executors.fake import fake_info
 from publican.executors.page_table import PageTables
+from tests.engine.memory.machine import CacheMachine
 
 PAGE_LEN = 4
 
@@ -119,17 +120,15 @@ def test_no_slot_is_no_lease():
     assert cache.lock([2]) is None
 
 
-class PageCacheMachine(RuleBasedStateMachine):
+class PageCacheMachine(CacheMachine):
     """Random slots come, grow, are cut and go, on a real page table whose pages remember what was written."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(PageCache(PAGE_LEN, 12, 4))
         info = fake_info(Pages(PAGE_LEN, 12), context_len=24, num_slots=4, max_batch_tokens=100, num_adapters=2)
-        self.cache = PageCache(PAGE_LEN, 12, 4)
         self.tables = PageTables(info)
         self.written: dict[int, list[tuple[int, int]]] = {}
         self.adapters: dict[int, int] = {}
-        self.held: dict[int, list[int]] = {}
 
     def plan(self, *rows: Row) -> None:
         for source, target, _ in self.tables.apply(StepPlan(rows, self.cache.drain())):
@@ -180,21 +179,6 @@ class PageCacheMachine(RuleBasedStateMachine):
         kept = self.cache.truncate(slot, wanted)
         assert wanted - PAGE_LEN < kept <= max(wanted, 0) or kept == len(tokens)
         del tokens[kept:]
-
-    @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def go(self, data: st.DataObject) -> None:
-        slot = data.draw(st.sampled_from(sorted(self.held)))
-        self.cache.unlock(slot)
-        del self.held[slot]
-
-    @rule(num_tokens=st.integers(1, 20))
-    def evict(self, num_tokens: int) -> None:
-        self.cache.evict(num_tokens)
-
-    @invariant()
-    def books_balance(self) -> None:
-        self.cache.check()
 
     @invariant()
     def every_slot_reads_what_it_holds(self) -> None:
