@@ -24,8 +24,6 @@ class ExecutorTimer:
         self.info = executor.info
         self.room_len = room_len
         self._held: dict[SlotId, int] = {}
-        self._num_windowed: dict[SlotId, int] = {}
-        """Windowed pages that a slot ever had."""
 
     def num_that_fit(self) -> int:
         """How many sequences of `room_len` tokens there is room for, side by side."""
@@ -79,7 +77,6 @@ class ExecutorTimer:
     def _free(self, slot: SlotId) -> None:
         if self._held.pop(slot, None) is not None:
             self.executor.execute(StepPlan((), (Free(slot),)))
-            self._num_windowed.pop(slot, None)
 
     def _reserve(self, slot: SlotId) -> tuple[MemoryOp, ...]:
         memory = self.info.memory
@@ -93,11 +90,10 @@ class ExecutorTimer:
         memory = self.info.memory
         if not isinstance(memory, Pages) or not memory.window:
             return ()
-        held, count = self._num_windowed.get(slot, 0), self._windowed_per_slot(memory)
-        wanted = -(-end // memory.page_len)
+        held, wanted = -(-start // memory.page_len), -(-end // memory.page_len)
+        count = self._windowed_per_slot(memory)
         if wanted <= held:
             return ()
-        self._num_windowed[slot] = wanted
         pages = tuple(PageId(slot * count + i % count) for i in range(held, wanted))
         return Release(slot, max(0, start + 1 - memory.window) // memory.page_len), Extend(slot, pages, windowed=True)
 

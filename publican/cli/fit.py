@@ -38,7 +38,7 @@ from publican.host.options import LoadOptions
 from publican.host.settle import settle, usable
 from publican.host.worker_process import WorkerPort
 from publican.settings import Settings
-from publican.store.catalogue import StoredModel, list_models
+from publican.store.catalogue import StoredModel
 from publican.store.checkpoint import open_checkpoint
 from publican.store.disk import free_bytes
 
@@ -152,15 +152,13 @@ def _model(
         checkpoint = open_checkpoint(_stored(asked, values).path)
         return shape_model(checkpoint), available(checkpoint, machine), True
     except ModelNotFound as error:
-        names = tuple(model.name for model in list_models(models_dir(values)))
-        is_several = error.available != names or any(name.lower().startswith((asked or "").lower()) for name in names)
-        if asked is None or is_several:
+        if asked is None or error.several:
             raise
         if asked.strip().lower() in SHAPES:
             shape = described_model(asked, shape_of(asked), own["bits"] or 4, own["group"])
             return shape, _anything(None, machine, is_gguf=own["bits"] is None or values.loader == "llama"), False
         if "/" not in asked:
-            raise _Unknown(asked, names) from None
+            raise _Unknown(asked, error.available) from None
     checkpoint = asyncio.run(_remote(asked, values, network, machine))
     objection = available_for_headers(checkpoint, machine).native_objection
     return shape_model(checkpoint), _anything(objection, machine, checkpoint.format == "gguf"), False

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def this_machine() -> Machine:
-    """What there is now, with the cards that CUDA_VISIBLE_DEVICES leaves. Blocks for up to a second."""
+    """What there is now, with the cards that CUDA_VISIBLE_DEVICES leaves. Blocks for milliseconds, for
+    some seconds where cards must wake up, and for a minute where their driver hangs."""
     from publican.hardware.machine import read_this_machine
 
     return read_this_machine(os.environ.get("CUDA_VISIBLE_DEVICES"))

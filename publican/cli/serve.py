@@ -158,8 +158,7 @@ def find_or_fetch(asked: str | None, folder: Path) -> StoredModel:
         try:
             return find_model(asked, folder, allow_path=True)
         except ModelNotFound as error:
-            several = any(name.lower().startswith(asked.lower()) for name in error.available)
-            if several or asked.count("/") != 1 or asked.startswith((".", "/", "~")):
+            if error.several or asked.count("/") != 1 or asked.startswith((".", "/", "~")):
                 raise
             raise SettingsError(f"{asked} is not here; get it first: publican pull {asked}.") from None
     stored = list_models(folder)

@@ -28,8 +28,13 @@ def find_here(name: str, folder: Path, allow_path: bool = False) -> StoredModel:
 
 
 def find_or_only(name: str | None, folder: Path) -> StoredModel:
-    """The model of that name or path; without a name the only one that is here, or else the default model. Raises as above."""
+    """The model of that name or path; without a name the only one that is here, or else the default model.
+
+    Raises as above, and SettingsError if several are here and nobody says which.
+    """
     models = list_models(folder)
     if name is None and len(models) == 1:
         return models[0]
+    if name is None and models and not any(model.path.name == DEFAULT_MODEL.file_name for model in models):
+        raise SettingsError(f"Several models are here ({', '.join(model.name for model in models)}); say which one.")
     return find_here("default" if name is None else name, folder, allow_path=True)

@@ -65,17 +65,23 @@ class NotAllowed(PublicanError):
 
 
 class ModelNotFound(PublicanError):
-    """No model of that name is here; no name is no loaded model. The sentence names the first 20 of those `available`."""
+    """No model of that name is here; no name is no loaded model. The sentence names the first 20 of those `available`.
 
-    def __init__(self, name: str, available: tuple[str, ...] = ()) -> None:
+    `several`: they are those that the name might mean.
+    """
+
+    def __init__(self, name: str, available: tuple[str, ...] = (), several: bool = False) -> None:
         more = ", …" if len(available) > 20 else ""
         here = f"; here are: {', '.join(available[:20])}{more}" if available else ""
-        super().__init__(f"The model {name!r} is not here{here}." if name else f"No model is loaded{here}.")
+        unclear = f"The name {name!r} might mean several models; say which one{here}."
+        missing = f"The model {name!r} is not here{here}." if name else f"No model is loaded{here}."
+        super().__init__(unclear if several else missing)
         self.name = name
         self.available = available
+        self.several = several
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.name, self.available)
+        return type(self), (self.name, self.available, self.several)
 
 
 class Overloaded(PublicanError):

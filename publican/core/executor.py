@@ -16,6 +16,12 @@ WINDOW_SLACK_LEN = 64
 """Tokens behind its window that a slot keeps of windowed pages: so far a text can be taken back without being computed anew."""
 
 
+def num_windowed_pages(window: int, context_len: int, chunk_len: int, page_len: int) -> int:
+    """Pages of layers with a window that one conversation needs: its window, slack, a step, and pages begun at both ends."""
+    num_pages = -(-(window + WINDOW_SLACK_LEN + chunk_len) // page_len) + 2
+    return min(-(-context_len // page_len), num_pages)
+
+
 @dataclass(frozen=True, slots=True)
 class Pages:
     """Memory in pages: `num_pages` of them, `page_len` tokens each.

@@ -37,17 +37,22 @@ def is_kept(sequence: Sequence) -> bool:
 
 def num_logits_of(sequence: Sequence, num_tokens: int) -> int:
     """How many rows of logits a sequence wants that is planned with `num_tokens`."""
-    if sequence.group.search is not None and not sequence.group.search.writes:
+    if not is_kept(sequence):
         return 0
     if sequence.reads_whole_prompt:
         return num_tokens
     return 1 + len(sequence.draft) if num_tokens == sequence.num_pending else 0
 
 
+def num_hidden_of(sequence: Sequence, num_tokens: int) -> int:
+    """How many hidden states a sequence wants that is planned with `num_tokens`."""
+    search = sequence.group.search
+    return num_tokens if search is not None and search.hidden_wanted else 0
+
+
 def row_of(sequence: Sequence, num_tokens: int) -> Row:
     assert sequence.slot is not None
     start = sequence.num_computed
     tokens = sequence.tokens[start : start + num_tokens] + sequence.draft
-    search = sequence.group.search
-    num_hidden = num_tokens if search is not None and search.hidden_wanted else 0
-    return Row(sequence.slot, tokens, start, num_logits_of(sequence, num_tokens), num_hidden, sequence.adapter)
+    num_logits, num_hidden = num_logits_of(sequence, num_tokens), num_hidden_of(sequence, num_tokens)
+    return Row(sequence.slot, tokens, start, num_logits, num_hidden, sequence.adapter)

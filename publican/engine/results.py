@@ -14,7 +14,7 @@ from publican.core.executor import Array, StepResult
 from publican.engine.commit import Commit
 from publican.engine.grammar.matcher import Matcher
 from publican.engine.masks import Unfilled
-from publican.engine.planned import Planned, num_logits_of
+from publican.engine.planned import Planned, num_hidden_of, num_logits_of
 from publican.engine.roster import Roster
 from publican.engine.sampling.healing import Healer
 from publican.engine.sampling.pipeline import Choice, Draw
@@ -78,8 +78,7 @@ class Results:
             group, search = sequence.group, sequence.group.search
             if not group.first_planned_s:
                 group.first_planned_s = self._recorder.step_began_s
-            num_states = num_tokens if search is not None and search.hidden_wanted else 0
-            num_logits = num_logits_of(sequence, num_tokens)
+            num_states, num_logits = num_hidden_of(sequence, num_tokens), num_logits_of(sequence, num_tokens)
             try:
                 if search is not None and num_states:
                     assert result.hidden is not None

@@ -81,10 +81,9 @@ class Roster:
         if job.id not in self._compiling:
             return  # aborted meanwhile
         self._compiling.remove(job.id)
-        if isinstance(result, PublicanError):
-            self._outbox.failed(job.id, result)
-            return
         try:
+            if isinstance(result, PublicanError):
+                raise result
             self._begin(job, result)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this job's
             self.broke(job.id, error)
@@ -100,7 +99,7 @@ class Roster:
         for sequence in group.sequences:
             for member in sequence.unit:
                 self._scheduler.submit(member)
-        if job.stopping.max_tokens == 0 and group.prompt_outputs is None:
+        if job.stopping.max_tokens == 0 and group.prompt_outputs is None and job.pooling is None:
             for sequence in list(group.sequences):
                 self.finish(sequence, FinishReason.LENGTH)
 

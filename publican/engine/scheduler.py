@@ -150,7 +150,9 @@ class Scheduler:
 
     @property
     def stuck(self) -> Sequence | None:
-        """The first in the queue, if nothing runs and there is not even room for it alone."""
+        """Asked where nothing can be planned: who must fail, because there is not even room for it, and its peers, alone."""
+        if self._is_blocked:
+            return self.running[0]
         return self.waiting[0] if self.waiting and not self.running else None
 
     # --- deciding
@@ -331,6 +333,8 @@ class Scheduler:
             sequence.num_computed += num_tokens
             if is_kept(sequence):
                 self.cache.insert(sequence.slot, sequence.tokens, sequence.num_computed)
+            else:
+                self.cache.pass_over(sequence.slot, sequence.num_computed)
 
     def check(self) -> None:
         """Raises AssertionError if the queue, the running set and the memory disagree."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from publican.core.cache_types import EngineName, KVType
-from publican.core.executor import WINDOW_SLACK_LEN
+from publican.core.executor import num_windowed_pages
 from publican.core.model import ModelSpec
 from publican.hardware.sizes import MIB
 from publican.hardware.weights import Weight
@@ -187,8 +187,8 @@ def _layer_kv_bytes(engine: EngineName, spec: ModelSpec, load: Load, num_layers:
     and a step's tokens, where the engine gives back the rest."""
     one, cells = kv_bytes_per_layer(engine, spec, load.kv_type), _num_cells(engine, load)
     has_window = 0 < spec.sliding_window < load.context_len and engine in _WITH_WINDOWS
-    reach = _up(spec.sliding_window + WINDOW_SLACK_LEN + load.chunk_len, _PAGE_LEN) + 2 * _PAGE_LEN
-    in_window = load.num_users * min(_up(load.context_len, _PAGE_LEN), reach)
+    num_pages = num_windowed_pages(spec.sliding_window, load.context_len, load.chunk_len, _PAGE_LEN)
+    in_window = load.num_users * num_pages * _PAGE_LEN
     windowed = spec.windowed or (True,) * num_layers
     return tuple(one * (in_window if has_window and windowed[min(i, len(windowed) - 1)] else cells) for i in range(num_layers))
 

@@ -71,7 +71,7 @@ def find_model(name: str, folder: Path, allow_path: bool = False) -> StoredModel
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise ModelNotFound(name, tuple(model.name for model in matches))
+            raise ModelNotFound(name, tuple(model.name for model in matches), several=True)
     raise ModelNotFound(name, tuple(model.name for model in models))
 
 

@@ -42,7 +42,10 @@ def test_the_only_one_is_meant_where_none_is_named(models: Path) -> None:
     assert find_or_only(None, models).name == "a"
     with pytest.raises(ModelFileError, match="publican pull default"):
         find_or_only("default", models)
-    put(models, "b.gguf", DEFAULT_MODEL.file_name)
+    put(models, "b.gguf")
+    with pytest.raises(SettingsError, match=r"Several models are here \(a, b\); say which one"):
+        find_or_only(None, models)
+    put(models, DEFAULT_MODEL.file_name)
     assert find_or_only(None, models).path.name == DEFAULT_MODEL.file_name
 
 

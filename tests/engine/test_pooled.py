@@ -14,7 +14,7 @@ from publican.engine.sampling.pooling import Pool
 from publican.executors.fake import HIDDEN_SIZE, _digest, fake_info
 from tests.engine.drive import Answer, Driver, bytes_of
 
-MEMORIES = [Pages(16, 256), Pages(4, 512), Cells(4_096)]
+MEMORIES = [Pages(16, 256), Pages(4, 512), Pages(4, 512, 8, 128), Cells(4_096)]
 TEXT = "a text that is long enough for several pages and steps, if a step is made small"
 
 
@@ -81,6 +81,20 @@ def test_a_text_that_is_put_back_begins_again():
     driver.run()
     assert len(driver.answers[chat].tokens()) == 60
     assert np.allclose(vector_of(driver.answers[text]), states_of("y" * 56).mean(0), atol=1e-6)
+
+
+def test_a_text_far_longer_than_the_window_beside_an_answer():
+    """What lies behind the window is given back while a text is read, though nobody may begin with it."""
+    driver = Driver(fake_info(Pages(16, 128, 64, 64), context_len=512, max_batch_tokens=64))
+    chat = driver.submit("hello", max_tokens=20)
+    text = driver.submit("x" * 300, pooling="mean")
+    driver.run()
+    assert len(driver.answers[chat].tokens()) == 20
+    assert np.allclose(vector_of(driver.answers[text]), states_of("x" * 300).mean(0), atol=1e-6)
+
+
+def test_a_vector_needs_no_tokens_of_an_answer():
+    assert vector_of(Driver(fake_info(Pages(16, 128))).ask(TEXT, pooling="mean", max_tokens=0))
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,8 @@ def test_an_ambiguous_name_lists_what_it_may_mean(models: Path) -> None:
     with pytest.raises(ModelNotFound) as caught:
         find_model("smollm2", models)
     assert caught.value.available == ("SmolLM2-135M-Instruct.Q4_1", "SmolLM2-360M")
+    assert caught.value.several
+    assert "might mean several" in str(pickle.loads(pickle.dumps(caught.value)))
 
 
 def test_a_path_only_where_it_is_allowed(models: Path, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """JSON schemas as GBNF, for clients that want to see or change the grammar (``/api/extra/json_to_grammar``). Pure.
 
-Whatever fits the schema fits the grammar, with the properties of an object in the schema's order, no others beside them, and no
-white space that goes on for ever. The grammar may take more: it says nothing of bounds of numbers, patterns, unique items and
-the like, which a grammar says badly or not at all. A request that is to be held to all of its schema sends the schema itself as
-its `grammar`.
+Whatever fits the schema fits the grammar, with the properties of an object in the schema's order, no others beside them, all
+`prefixItems` and no more, and no white space that goes on for ever. The grammar may take more: it says nothing of bounds of
+numbers, patterns, unique items and the like, which a grammar says badly or not at all. A request that is to be held to all of
+its schema sends the schema itself as its `grammar`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ def gbnf(schema: Mapping[str, Any]) -> str:
     Raises:
         InvalidParameter: it is no schema, or says what this cannot.
     """
+    if len(json.dumps(schema)) > MAX_LEN:
+        raise _wrong("it is too long; send the schema itself as grammar.")
     writer = _Writer(schema)
     writer.rules["root"] = f"ws {writer.of(schema)} ws"
     return writer.text()
@@ -62,7 +64,7 @@ class _Writer:
         lines = [f"{name} ::= {self.rules[name]}" for name in names]
         own = list(dict.fromkeys(word for line in lines for word in _named(line)))
         for name in own:  # grows while it is read
-            own += [word for word in _named(_OWN[name]) if word not in own]
+            own += [word for word in dict.fromkeys(_named(_OWN[name])) if word not in own]
         return "\n".join([*lines, *(f"{name} ::= {_OWN[name]}" for name in own)]) + "\n"
 
     def of(self, schema: Any) -> str:
@@ -133,8 +135,10 @@ class _Writer:
         required = schema.get("required", [])
         if not isinstance(properties, Mapping) or not isinstance(required, list):
             raise _wrong("properties must be an object, and required a list.")
+        required = {name for name in required if isinstance(name, str)}
         if not properties:
-            return "object" if others in (True, {}) else self._rule(self._map(others))
+            is_open = others in (True, {}) or "patternProperties" in schema
+            return "object" if is_open else self._rule(self._map(others))
         pairs = [(self._pair(name, value), name in required) for name, value in properties.items()]
         first = after = ""
         for at, (pair, wanted) in reversed(list(enumerate(pairs))):
@@ -196,7 +200,7 @@ def _both(one: Mapping[str, Any], other: Any) -> dict[str, Any]:
         both["properties"] = {**first, **second}
     ours, theirs = one.get("required"), other.get("required")
     if isinstance(ours, list) and isinstance(theirs, list):
-        both["required"] = [*ours, *theirs]
+        both["required"] = list(dict.fromkeys(name for name in (*ours, *theirs) if isinstance(name, str)))
     return both
 
 

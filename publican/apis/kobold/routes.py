@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -103,7 +104,7 @@ async def detokenize(call: Call) -> ASGIApp:
 
 
 async def grammar(call: Call) -> ASGIApp:
-    return _json({"result": gbnf(SchemaBody.of(call.body).schema_), "success": True})
+    return _json({"result": await asyncio.to_thread(gbnf, SchemaBody.of(call.body).schema_), "success": True})
 
 
 # --- the server and its model

@@ -129,6 +129,9 @@ class CellCache:
         assert sequence.num_reserved >= 0, "computed more than was reserved"
         sequence.run.length += len(new)
 
+    def pass_over(self, slot: SlotId, num_computed: int) -> None:
+        """Nothing to note: what was reserved is so until `unlock`."""
+
     def truncate(self, slot: SlotId, num_tokens: int) -> int:
         held = len(self._slots[slot].tokens)
         if num_tokens >= held:

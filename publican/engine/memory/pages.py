@@ -177,6 +177,12 @@ class PageCache:
             self._windows.advance(slot, table)
         self._open(slot, table, tuple(tokens[num_full * self.page_len : num_computed]))
 
+    def pass_over(self, slot: SlotId, num_computed: int) -> None:
+        table = self._tables[slot]
+        table.num_computed = num_computed
+        if self._windows is not None:
+            self._windows.advance(slot, table)
+
     def _add_full_page(self, table: Table, index: int, key: Key) -> None:
         parent = table.last
         node = parent.children.get(key)

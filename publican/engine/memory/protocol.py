@@ -44,6 +44,10 @@ class PrefixCache(Protocol):
         """`slot` now holds the first `num_computed` of `tokens`; others may match them from the next plan on."""
         ...
 
+    def pass_over(self, slot: SlotId, num_computed: int) -> None:
+        """`slot` now holds so many tokens, and nobody may match them."""
+        ...
+
     def truncate(self, slot: SlotId, num_tokens: int) -> int:
         """Forget what `slot` holds from `num_tokens` on, or from somewhat earlier; returns how many it still holds."""
         ...

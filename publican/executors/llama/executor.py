@@ -46,7 +46,12 @@ class LlamaExecutor:
             self._follow(op)
         self._slots.settle(lengths)
         if plan.num_hidden:
-            return self._with_states(plan)
+            before = lengths.copy()
+            try:
+                return self._with_states(plan)
+            except OutOfMemory:
+                self._take_back(plan, before)
+                raise
         if plan.rows:
             self._decode(plan)
         return StepResult(self._logits(plan.num_logits))
@@ -83,6 +88,12 @@ class LlamaExecutor:
         finally:
             self._session.give_states(False)
         return StepResult(np.concatenate(given), np.concatenate(states))
+
+    def _take_back(self, plan: StepPlan, lengths: list[int]) -> None:
+        """Some rows of `plan` were computed before there was no room for the next: whoever plans takes none for computed."""
+        for row in plan.rows:
+            self._follow(Truncate(row.slot, row.start))
+        self._slots.settle(lengths)
 
     def _read(self, row: Row) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The logits and states that `row` wants. Beside each state libllama computes the logits, wanted or not, and there

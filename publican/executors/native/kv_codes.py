@@ -1,9 +1,10 @@
 """Keys and values in 8 or 4 bits, in NumPy: what the types `q8` and `q4` mean, for every backend to be compared with.
 
-`q8`: a scale for each token and head, codes from -127 to 127. `q4`: a bfloat16 step for every 32 numbers of a token and head,
-codes from 0 to 15 that stand for step · (code - 8); the number of the largest size has code 0, so steps may be negative (GGUF's
-Q4_0 does the same). Keys, and queries with them, are mixed before they are rounded to 4 bits: channels with outliers would
-waste the codes of their neighbours (QuaRot, 2024; exllamav2 and llama.cpp do so too). Knows nothing of pages.
+`q8`: a scale for each token and head, codes from -127 to 127. `q4`: a step of 16 bits (bfloat16; float16 on cuda) for every 32
+numbers of a token and head, codes from 0 to 15 that stand for step · (code - 8); the number of the largest size has code 0, so
+steps may be negative (GGUF's Q4_0 does the same). Keys, and queries with them, are mixed before they are rounded to 4 bits:
+channels with outliers would waste the codes of their neighbours (QuaRot, 2024; exllamav2 and llama.cpp do so too). Knows
+nothing of pages.
 """
 
 from __future__ import annotations

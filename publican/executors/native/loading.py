@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from publican.core.errors import ModelFileError, OutOfMemory, SettingsError, UnsupportedModel
-from publican.core.executor import WINDOW_SLACK_LEN, ExecutorInfo, Pages
+from publican.core.executor import ExecutorInfo, Pages, num_windowed_pages
 from publican.core.model import Adapter, Checkpoint, ModelSpec, Rope
 from publican.executors.native.adapters import Adapters
 from publican.executors.native.batch import Backend
@@ -159,8 +159,7 @@ def _with_windows(config: NativeConfig, program: Program) -> NativeConfig:
     if not program.window:
         return dataclasses.replace(config, num_windowed_pages=0)
     per_slot = -(-config.context_len // config.page_len)
-    needed = -(-(program.window + WINDOW_SLACK_LEN + config.max_batch_tokens) // config.page_len) + 2
-    least = min(per_slot, needed)
+    least = num_windowed_pages(program.window, config.context_len, config.max_batch_tokens, config.page_len)
     num_windowed = config.num_windowed_pages or -(-config.num_pages // per_slot) * least
     num_pages = config.num_pages
     if not program.num_kv_layers(True)[0]:

@@ -7,7 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
+from publican.core.errors import OutOfMemory
+from publican.core.events import Failed
 from publican.core.executor import Pages
+from publican.core.sampling import SamplingParams
 from publican.core.step import NO_PAGE, Row, StepPlan
 from publican.engine.memory.pages import PageCache
 from publican.engine.memory.windows import Windows
@@ -175,6 +178,18 @@ def test_windows_change_no_answer(order: list[str], num_windowed: int, max_token
         driver.texts = [driver.answers[id].text() for id in ids]  # type: ignore[attr-defined]
     assert plain.texts == tight.texts  # type: ignore[attr-defined]
     tight.engine.scheduler.check()
+
+
+@pytest.mark.parametrize("num_windowed", [26, 30, 44, 48])
+def test_peers_who_block_one_another_end_alone(num_windowed: int):
+    """Guidance runs two sequences, each with half of the room, and none has enough: it fails, and the engine goes on."""
+    driver = Driver(fake_info(Pages(4, 300, 16, num_windowed), context_len=256, num_slots=4, max_batch_tokens=16))
+    guided = driver.submit("p" * 200, SamplingParams(temperature=0, guidance_scale=2.0), negative="n" * 200, max_tokens=4)
+    driver.run()
+    last = driver.answers[guided].events[-1]
+    assert isinstance(last, Failed) == (num_windowed < 48)
+    assert not isinstance(last, Failed) or isinstance(last.error, OutOfMemory)
+    assert driver.ask("x", max_tokens=2).tokens()
 
 
 @pytest.mark.parametrize(("prompt_len", "max_tokens"), [(30, 80), (100, 12)], ids=["answers grow", "prompts grow"])

@@ -232,6 +232,23 @@ def test_a_computation_that_fails_is_an_engine_error(open_tiny, monkeypatch, cod
         executor.execute(StepPlan((Row(0, [1], 0, 1),)))
 
 
+def test_no_room_for_a_later_row_with_states_takes_the_earlier_ones_back(open_tiny, monkeypatch):
+    """They are computed one after another; whoever plans takes none of a step's rows for computed if it failed."""
+    executor = open_tiny()
+    first, second = some_tokens(1, 20), some_tokens(2, 20)
+    plan = StepPlan((Row(0, first, 0, 1, 20), Row(1, second, 0, 1, 20)))
+    codes = iter([0, 1])
+    decode = executor._session.decode
+    with monkeypatch.context() as patch:
+        patch.setattr(executor._session, "decode", lambda batch: next(codes) or decode(batch))
+        with pytest.raises(OutOfMemory):
+            executor.execute(plan)
+    result = executor.execute(plan)
+    expected = open_tiny().execute(plan)
+    assert close(result.logits, expected.logits.copy())
+    assert close(result.hidden, expected.hidden)
+
+
 def test_a_closed_executor_refuses(open_tiny):
     executor = open_tiny()
     executor.close()

@@ -19,7 +19,7 @@ def test_what_was_asked_for_is_what_info_says(open_tiny):
     assert (info.loader, info.device, info.vocab_size) == ("llama", "cpu (1 thread)", VOCAB_SIZE)
     assert (info.context_len, info.num_slots, info.max_batch_tokens, info.max_logits) == (256, 8, 128, 40)
     assert info.memory == Cells(768)  # rounded up to 256
-    assert info.hidden_size > 0
+    assert info.hidden_size == 64
 
 
 def test_nothing_asked_for_is_the_models_own_context(tiny_models):

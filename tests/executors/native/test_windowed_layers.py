@@ -12,7 +12,7 @@ import pytest
 
 from publican.core.executor import ExecutorInfo, Pages
 from publican.core.ids import TokenId
-from publican.core.step import NO_PAGE, Row, StepPlan
+from publican.core.step import Row, StepPlan
 from publican.engine.memory import PrefixCache, cache_for
 from publican.executors.native.batch import Backend
 from publican.executors.native.config import NativeConfig
@@ -225,4 +225,3 @@ def test_a_window_as_long_as_the_context_is_none(tmp_path: Path) -> None:
     tiny.save(tiny.make(name, **(options | {"sliding_window": 64})), tmp_path)
     info = load(open_checkpoint(tmp_path), NativeConfig(context_len=64, num_slots=2)).info
     assert info.memory == Pages(16, 8)
-    assert NO_PAGE < 0

@@ -140,11 +140,11 @@ def test_what_is_more_than_transformers_takes(source: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "{% set _ = messages[0].append(1) %}",
+        "{% set _ = messages[0].update(a=1) %}",
         "{% set _ = messages.append(1) %}{{ messages | length }}",
         "{% set m = namespace(a=messages) %}{% set _ = m.a.append(1) %}{{ messages | length }}",
         "{% set _ = messages.pop(0) %}{{ messages | length }}",
-        "{% set n = namespace(q=[[1]]) %}{% set _ = n.q.pop(1) %}",
+        "{% set n = namespace(q=[[1], [2]]) %}{% set _ = n.q.pop(1) %}",
         "{% set n = namespace(q={'a': 1}) %}{% set _ = n.q.pop('a') %}",
     ],
 )

@@ -16,7 +16,7 @@ from publican.executors.native.cuda.packing import DenseWeight, Weight, dequanti
 from publican.executors.native.kv_codes import GROUP_LEN, hadamard
 
 SMALLEST_SCALE = 2.0**-14
-"""Of 8-bit keys and values: below it float16 has fewer digits."""
+"""Of keys and values in codes: below it float16 has fewer digits."""
 
 
 class TorchOperations:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from publican.core.errors import ModelFileError
 from publican.executors.native.formats.format import Format, Shape
+from publican.executors.native.kv_codes import hadamard
 from publican.executors.native.layout import DenseMatrix
 from publican.executors.native.tensors import MappedTensors
 
@@ -36,13 +37,13 @@ def _read(tensors: MappedTensors, module: str, settings: Mapping[str, Any], shap
         raise ModelFileError(f"The trellis of {module} is not a multiple of {_HADAMARD}; download the model again.")
     codebook = _codebook(tensors, module)
     out = np.empty((num_outputs, num_inputs), np.float16)
-    hadamard = _hadamard(_HADAMARD)
+    matrix = hadamard(_HADAMARD)
     step = _HADAMARD // _TILE
     for block in range(0, trellis.shape[0], step):  # 128 inputs at a time: a whole layer in float32 would be large
         rows = slice(block * _TILE, block * _TILE + _HADAMARD)
         weights = _tiles(codebook[_states(trellis[block : block + step])])
-        weights = hadamard @ weights * signs[0][rows, None]
-        weights = (weights.reshape(-1, _HADAMARD) @ hadamard).reshape(_HADAMARD, -1) * signs[1]
+        weights = matrix @ weights * signs[0][rows, None]
+        weights = (weights.reshape(-1, _HADAMARD) @ matrix).reshape(_HADAMARD, -1) * signs[1]
         out[:, rows] = weights.T
     return DenseMatrix(out[: shape[0]])
 
@@ -95,14 +96,6 @@ def _codebook(tensors: MappedTensors, module: str) -> NDArray[np.float32]:
         hashed = states * np.uint32(89_226_354) + np.uint32(64_248_484)
     halves = (hashed & np.uint32(0x8FFF8FFF) ^ np.uint32(0x3B603B60)).view(np.float16).reshape(-1, 2)
     return (halves[:, 0] + halves[:, 1]).astype(np.float32)
-
-
-def _hadamard(size: int) -> NDArray[np.float32]:
-    """Sylvester's matrix, its rows of length one."""
-    matrix = np.ones((1, 1))
-    while len(matrix) < size:
-        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
-    return (matrix / np.sqrt(size)).astype(np.float32)
 
 
 EXL3 = Format("EXL3", _owns, _read, is_experimental=True)

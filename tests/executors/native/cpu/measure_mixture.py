@@ -84,10 +84,10 @@ def best_ms(backend: CpuBackend, num_rows: int) -> float:
 
 
 def main() -> None:
-    many = CpuBackend(program(48, 128, 32, 32), 8, 16, 64, 8, CpuConfig(2))
+    many = CpuBackend(program(48, 128, 32, 32), (8, 0), 16, 64, 8, CpuConfig(2))
     print(f"a step of no rows, 48 layers of 128 experts: {best_ms(many, 0):.2f} ms")
     many.close()
-    backends = [CpuBackend(program(*shape, 2048, 768), 8, 16, 64, 8, CpuConfig(2)) for shape in ((2, 64), (16, 0))]
+    backends = [CpuBackend(program(*shape, 2048, 768), (8, 0), 16, 64, 8, CpuConfig(2)) for shape in ((2, 64), (16, 0))]
     for num_rows in (1, 4, 8, 16, 64):
         taken = [[best_ms(backend, num_rows) for backend in backends] for _ in range(3)]
         experts, dense = (min(column) for column in zip(*taken, strict=True))
